@@ -1,0 +1,119 @@
+//! The file system as a kernel adapter sees it.
+
+use crate::ports::BoxFuture;
+use bytes::Bytes;
+use std::time::Duration;
+use wasmount_types::{Attr, Error, Fh, FileKind, Ino, Name, RequestCtx};
+
+/// A node a look-up found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its attributes; `attr.ino` is its number.
+    pub attr: Attr,
+    /// How long name and attributes may be used without asking again.
+    pub ttl: Duration,
+}
+
+/// An open file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenFile {
+    /// Its handle.
+    pub fh: Fh,
+    /// Pages the kernel already has for this node stay valid: true, because a node stands for one version.
+    pub keep_cache: bool,
+}
+
+/// One entry of a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirEntry {
+    /// Its name; `.` and `..` are not among the entries, the adapter adds what its kernel wants.
+    pub name: Name,
+    /// Its number, equal to what a look-up gives.
+    pub ino: Ino,
+    /// Its type.
+    pub kind: FileKind,
+    /// Position *after* this entry, to continue from; never 0.
+    pub next_offset: u64,
+    /// Attributes and how long they hold, when they cost nothing.
+    pub entry: Option<Entry>,
+}
+
+/// Answer of `statfs(2)`, sizes in blocks of `block_size` bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FsStats {
+    /// Size of a block.
+    pub block_size: u32,
+    /// All blocks.
+    pub blocks: u64,
+    /// Free blocks. `blocks - blocks_free` is what Fluid reports as the size of a Dataset.
+    pub blocks_free: u64,
+    /// All nodes.
+    pub files: u64,
+    /// Longest name in bytes.
+    pub name_max: u32,
+}
+
+/// A directory read that gives at most this much: the adapter says how many entries fit in its reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadDir {
+    /// 0, or `next_offset` of the last entry that was delivered.
+    pub offset: u64,
+    /// At most so many entries.
+    pub limit: usize,
+    /// Whether to fill [`DirEntry::entry`]. Each filled entry counts as one look-up of its node, so the
+    /// adapter calls [`FileSystem::forget`] for those it could not deliver.
+    pub plus: bool,
+}
+
+/// Everything a mount can be asked. One implementation is the mount table; adapters decode a protocol and
+/// call it, tests call it directly.
+///
+/// Every call ends by `ctx.deadline` at the latest, with `timed-out` if need be. All operations that change something
+/// are refused by the adapter with `read-only` in this version.
+///
+/// # Cancellation safety
+/// Dropping a future loses its answer and nothing else, except that a node counted as looked up, or a handle
+/// opened, by a dropped call is never given back; adapters run each call to its end.
+pub trait FileSystem: Send + Sync + 'static {
+    /// Finds a name in a directory and counts one look-up of the node.
+    ///
+    /// # Errors
+    /// `not-found`, `not-directory`, `stale`, or what the mount's provider says.
+    fn lookup<'a>(&'a self, ctx: RequestCtx, parent: Ino, name: &'a Name) -> BoxFuture<'a, Result<Entry, Error>>;
+
+    /// Takes back `count` look-ups; at zero the node may go. Unknown numbers are ignored.
+    fn forget(&self, ino: Ino, count: u64);
+
+    /// Attributes of a node the kernel knows. They never change during the life of a file's node.
+    fn getattr(&self, ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<Entry, Error>>;
+
+    /// Opens a file for reading. `stale` when the name stands for another version by now: the kernel then
+    /// looks the name up again.
+    fn open(&self, ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<OpenFile, Error>>;
+
+    /// At most `size` bytes from `offset`; fewer only at the end of the file.
+    ///
+    /// The bytes come as one contiguous piece.
+    fn read(&self, ctx: RequestCtx, fh: Fh, offset: u64, size: u32) -> BoxFuture<'_, Result<Bytes, Error>>;
+
+    /// Closes a file.
+    fn release(&self, fh: Fh);
+
+    /// Opens a directory. The listing behind a handle is a snapshot in time per page, without duplicates.
+    fn opendir(&self, ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<Fh, Error>>;
+
+    /// Entries of an open directory; empty at its end.
+    fn readdir(&self, ctx: RequestCtx, fh: Fh, request: ReadDir) -> BoxFuture<'_, Result<Vec<DirEntry>, Error>>;
+
+    /// Closes a directory.
+    fn releasedir(&self, fh: Fh);
+
+    /// Size of the file system. Answers from memory: never waits for a provider.
+    fn statfs(&self) -> FsStats;
+
+    /// Value of an extended attribute; `no-attribute` if there is none.
+    fn getxattr<'a>(&'a self, ctx: RequestCtx, ino: Ino, name: &'a [u8]) -> BoxFuture<'a, Result<Bytes, Error>>;
+
+    /// Names of the extended attributes.
+    fn listxattr(&self, ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<Vec<Vec<u8>>, Error>>;
+}

@@ -1,0 +1,19 @@
+//! What core needs from outside, one small trait a file.
+
+mod clock;
+mod object_store;
+mod provider;
+mod spawn;
+mod state_log;
+
+pub use clock::{Clock, SystemClock};
+pub use object_store::{
+    GetOutcome, GetRequest, GetResponse, HeadOutcome, ListPage, ListRequest, Listing, ObjectBody,
+    ObjectCapabilities, ObjectInfo, ObjectStore, Pinning,
+};
+pub use provider::{Provider, ProviderInfo, ProviderSource};
+pub use spawn::{Spawn, TokioSpawn};
+pub use state_log::{FileState, NoStateLog, StateLog, StateRecord};
+
+/// A boxed future that can move between threads.
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

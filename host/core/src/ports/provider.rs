@@ -1,0 +1,36 @@
+//! Where the storage behind a mount comes from.
+
+use super::{BoxFuture, ObjectStore};
+use std::sync::Arc;
+use wasmount_types::{Error, MountId, RequestCtx};
+
+/// An open provider, by kind.
+#[derive(Clone)]
+pub enum Provider {
+    /// An object store.
+    Objects(Arc<dyn ObjectStore>),
+}
+
+/// What an open provider says about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderInfo {
+    /// Names the data, independent of credentials.
+    pub identity: String,
+    /// One line for people: `bucket on http://127.0.0.1:9000`.
+    pub title: String,
+    /// Sentences about things that work but should be changed.
+    pub warnings: Vec<String>,
+}
+
+/// Opens the provider of one mount, as often as needed: at the start, and again after a failure.
+pub trait ProviderSource: Send + Sync + 'static {
+    /// The mount it is for.
+    fn mount(&self) -> &MountId;
+
+    /// Opens the provider: reads secrets, starts the plugin, lets it connect.
+    ///
+    /// # Errors
+    /// Each error is one sentence with a remedy. All but programming errors are worth another attempt later: a
+    /// missing secret may appear, a server may come back.
+    fn open(&self, ctx: RequestCtx) -> BoxFuture<'_, Result<(Provider, ProviderInfo), Error>>;
+}
