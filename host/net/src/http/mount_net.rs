@@ -1,0 +1,91 @@
+//! The network of one mount.
+
+use super::client::HeadLimits;
+use super::connect::Route;
+use super::request::prepare;
+use super::url::Target;
+use super::{HttpClient, HttpRequest, HttpResponse};
+use crate::policy::{Grants, ReachPolicy};
+use crate::tls::{Proxy, ProxySettings, TlsContext, TlsSettings};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use std::time::Duration;
+use wasmount_types::{Error, Result};
+
+/// What one mount sends through: the client, seen through the mount's grants, trust and time limits. Cheap to clone.
+#[derive(Clone)]
+pub struct MountNet {
+    client: HttpClient,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    grants: Grants,
+    policy: ReachPolicy,
+    tls: TlsContext,
+    proxy: ProxySettings,
+    response_head: Duration,
+    /// Digest over the policy, to be continued.
+    realm: Sha256,
+}
+
+impl MountNet {
+    /// Binds the client to a mount. `response_head` is the longest time to a response head that a request of this mount
+    /// may take, counted from the last piece of its body if it has one; `None`: [`crate::NetLimits::response_head`].
+    /// Reads the PEM files.
+    ///
+    /// # Errors
+    /// `invalid`, blame `caller`: a PEM file is missing or malformed; the message names the option and the file.
+    pub fn new(
+        client: HttpClient,
+        grants: Grants,
+        policy: ReachPolicy,
+        tls: &TlsSettings,
+        response_head: Option<Duration>,
+    ) -> Result<Self> {
+        let response_head = response_head.unwrap_or(client.limits().response_head);
+        let realm = Sha256::new_with_prefix(policy.fingerprint());
+        let (proxy, tls) = (tls.proxy.clone(), TlsContext::build(tls)?);
+        let inner = Inner { grants, policy, tls, proxy, response_head, realm };
+        Ok(Self { client, inner: Arc::new(inner) })
+    }
+
+    /// Sends a request and waits for the head of the response.
+    ///
+    /// # Errors
+    /// - `invalid`, blame `plugin`: malformed method, URL or header, or a header the host owns.
+    /// - `denied`, blame `host`: not granted, or outside the reach policy; the message names the remedy.
+    /// - `unavailable`, blame `origin`: DNS, connect, TLS or reset.
+    /// - `timed-out`: a limit of the request, the mount or the host.
+    ///
+    /// `effect` is `unknown` once the head was sent, unless the method is safe (RFC 9110, section 9.2.1).
+    ///
+    /// # Cancellation safety
+    /// Dropping the future cancels the request and closes its connection.
+    pub async fn send(&self, request: HttpRequest) -> Result<HttpResponse, Error> {
+        let inner = &self.inner;
+        let target = Target::parse(&request.url)?;
+        inner.grants.check(target.scheme(), &target.host, target.port, &request.method)?;
+        let proxy = inner.proxy.for_origin(target.https, &target.host, target.port);
+        let limits = HeadLimits { hard: request.timeout, silence: inner.response_head };
+        // Through a tunnel the request is an ordinary one.
+        let prepared = prepare(request, &target, proxy.filter(|_| !target.https), self.client.limits())?;
+        let realm = self.realm(target.https, proxy);
+        let route =
+            Route { target, tls: inner.tls.clone(), proxy: proxy.cloned(), policy: inner.policy.clone() };
+        self.client.exchange(route, realm, prepared, limits).await
+    }
+
+    /// Tells connections apart that must not be shared although their origin is the same.
+    fn realm(&self, https: bool, proxy: Option<&Proxy>) -> [u8; 32] {
+        let mut digest = self.inner.realm.clone();
+        if https {
+            digest.update(self.inner.tls.identity);
+        }
+        if let Some(proxy) = proxy {
+            digest.update(proxy.to_string());
+            digest.update(proxy.authorization.as_ref().map_or("", |value| value.as_str()));
+        }
+        digest.finalize().into()
+    }
+}

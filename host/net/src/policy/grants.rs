@@ -1,0 +1,133 @@
+//! Origins a mount may speak to, and the methods it may use there.
+
+use wasmount_types::{Blame, Error, ErrorKind, Result};
+
+/// One origin that the options of a mount, or an endpoint template of its plugin, name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginGrant {
+    /// `http`, `https` or `tcp`; compared without regard to case.
+    pub protocol: String,
+    /// Name or address, IPv6 without brackets; compared without regard to case or a final dot.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Methods that only read there; the only ones a read-only mount may use.
+    pub read_methods: Vec<String>,
+}
+
+/// Everything one mount may speak to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// The origins.
+    pub origins: Vec<OriginGrant>,
+    /// Only `read_methods` may be used.
+    pub read_only: bool,
+}
+
+impl Grants {
+    /// Whether a request with `method` may go to this origin.
+    ///
+    /// # Errors
+    /// `denied`, blame `host`: no such origin is granted, or the mount is read-only and the method is not one that reads.
+    pub fn check(&self, protocol: &str, host: &str, port: u16, method: &str) -> Result<()> {
+        let host = super::allow::canonical_host(host);
+        let mut same_origin = self.origins.iter().filter(|grant| {
+            grant.protocol.eq_ignore_ascii_case(protocol)
+                && grant.port == port
+                && super::allow::canonical_host(&grant.host) == host
+        });
+        let Some(first) = same_origin.next() else {
+            let granted = if self.origins.is_empty() {
+                "no origin at all".to_owned()
+            } else {
+                self.origins.iter().map(OriginGrant::to_string).collect::<Vec<_>>().join(", ")
+            };
+            return Err(denied(format!(
+                "{protocol}://{}:{port} is not granted to this mount (granted: {granted}): name it in an endpoint option \
+                 of the mount, and allow it with --allow-net {}:{port} if it is not a public address",
+                bracketed(&host),
+                bracketed(&host),
+            )));
+        };
+        if !self.read_only || reads(first, method) || same_origin.any(|grant| reads(grant, method)) {
+            return Ok(());
+        }
+        Err(denied(format!(
+            "{method} to {first} is not granted: the mount is read-only, and the plugin lists only {} as reading there; mount \
+             it with write access, or correct the plugin's list of read methods",
+            if first.read_methods.is_empty() {
+                "no method".to_owned()
+            } else {
+                first.read_methods.join(", ")
+            },
+        )))
+    }
+}
+
+impl std::fmt::Display for OriginGrant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}://{}:{}", self.protocol, bracketed(&self.host), self.port)
+    }
+}
+
+fn reads(grant: &OriginGrant, method: &str) -> bool {
+    // Methods are case-sensitive (RFC 9110, section 9.1).
+    grant.read_methods.iter().any(|read| read == method)
+}
+
+fn denied(message: String) -> Error {
+    Error::new(ErrorKind::Denied, Blame::Host, message)
+}
+
+/// An IPv6 address in brackets, anything else as it is.
+pub(crate) fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grants(read_only: bool) -> Grants {
+        Grants {
+            origins: vec![OriginGrant {
+                protocol: "https".into(),
+                host: "S3.example.com".into(),
+                port: 443,
+                read_methods: vec!["GET".into(), "HEAD".into()],
+            }],
+            read_only,
+        }
+    }
+
+    #[test]
+    fn scheme_host_and_port_must_all_match() {
+        let grants = grants(false);
+        assert!(grants.check("https", "s3.EXAMPLE.com.", 443, "PUT").is_ok());
+        for (protocol, host, port) in
+            [("http", "s3.example.com", 443), ("https", "example.com", 443), ("https", "s3.example.com", 444)]
+        {
+            let error = grants.check(protocol, host, port, "GET").unwrap_err();
+            assert_eq!((error.kind, error.blame), (ErrorKind::Denied, Blame::Host));
+            assert!(error.message.contains("https://S3.example.com:443"), "{error}");
+            assert!(error.message.contains(&format!("--allow-net {host}:{port}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_read_only_mount_may_only_use_reading_methods() {
+        let grants = grants(true);
+        assert!(grants.check("https", "s3.example.com", 443, "HEAD").is_ok());
+        for method in ["PUT", "DELETE", "POST", "get"] {
+            let error = grants.check("https", "s3.example.com", 443, method).unwrap_err();
+            assert_eq!((error.kind, error.blame), (ErrorKind::Denied, Blame::Host));
+            assert!(error.message.contains("GET, HEAD") && error.message.starts_with(method), "{error}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_granted_by_default() {
+        let error = Grants::default().check("http", "::1", 80, "GET").unwrap_err();
+        assert!(error.message.contains("[::1]:80") && error.message.contains("no origin at all"), "{error}");
+    }
+}

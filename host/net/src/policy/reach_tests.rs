@@ -1,0 +1,84 @@
+//! The table of addresses and rules.
+
+use super::*;
+
+fn policy(rules: &[&str]) -> ReachPolicy {
+    ReachPolicy::new(rules.iter().map(|rule| AllowNet::parse(rule).unwrap()).collect())
+}
+
+fn check(rules: &[&str], host: &str, ip: &str, port: u16) -> Result<()> {
+    policy(rules).check(host, SocketAddr::new(ip.parse().unwrap(), port))
+}
+
+#[test]
+fn the_default_set_leaves_out_what_belongs_to_the_node() {
+    for ip in [
+        "127.0.0.1",
+        "127.9.9.9",
+        "::1",
+        "::ffff:127.0.0.1",
+        "64:ff9b::7f00:1",
+        "169.254.1.1",
+        "169.254.169.254",
+        "::ffff:169.254.169.254",
+        "fe80::1",
+        "fd00:ec2::254",
+        "100.100.100.200",
+        "192.0.0.192",
+        "0.0.0.0",
+        "0.1.2.3",
+        "::",
+        "224.0.0.1",
+        "ff02::1",
+        "255.255.255.255",
+    ] {
+        let error = check(&[], "name.example", ip, 80).expect_err(ip);
+        assert_eq!((error.kind, error.blame), (ErrorKind::Denied, Blame::Host));
+        assert!(error.message.contains("--allow-net name.example:80"), "{ip}: {error}");
+    }
+    for ip in ["10.1.2.3", "192.168.0.7", "8.8.8.8", "fd00::7", "2001:db8::1", "100.64.0.1"] {
+        assert!(check(&[], "name.example", ip, 80).is_ok(), "{ip}");
+    }
+}
+
+#[test]
+fn addresses_of_the_nodes_interfaces_are_left_out() {
+    let own = if_addrs::get_if_addrs().unwrap();
+    for address in own.iter().map(if_addrs::Interface::ip) {
+        assert!(ReachPolicy::default().check("x", SocketAddr::new(address, 80)).is_err(), "{address}");
+    }
+    let policy = ReachPolicy::default().with_node_addresses(vec!["10.9.8.7".parse().unwrap()]);
+    assert!(policy.check("x", "10.9.8.7:80".parse().unwrap()).is_err());
+    assert!(policy.check("x", "10.9.8.8:80".parse().unwrap()).is_ok());
+}
+
+#[test]
+fn rules_are_the_exact_set() {
+    assert!(check(&["10.0.0.0/8"], "n", "10.1.1.1", 80).is_ok());
+    assert!(check(&["10.0.0.0/8"], "n", "::ffff:10.1.1.1", 80).is_ok());
+    assert!(check(&["10.0.0.0/8"], "n", "11.1.1.1", 80).is_err());
+    assert!(check(&["10.0.0.0/8", "default"], "n", "11.1.1.1", 80).is_ok());
+    assert!(check(&["10.0.0.0/8", "default"], "n", "127.0.0.1", 80).is_err());
+    assert!(check(&["127.0.0.1:9000"], "n", "127.0.0.1", 9000).is_ok());
+    assert!(check(&["127.0.0.1:9000"], "n", "127.0.0.1", 9001).is_err());
+    assert!(check(&["fd00::/8"], "n", "fd12::1", 1).is_ok());
+    assert!(check(&["0.0.0.0/0"], "n", "127.0.0.1", 1).is_ok());
+    assert!(check(&["0.0.0.0/0"], "n", "::1", 1).is_err());
+}
+
+#[test]
+fn a_host_rule_holds_for_that_name_only() {
+    assert!(check(&["minio.local:9000"], "MinIO.local.", "127.0.0.1", 9000).is_ok());
+    assert!(check(&["minio.local:9000"], "minio.local", "127.0.0.1", 9001).is_err());
+    assert!(check(&["minio.local"], "other.local", "127.0.0.1", 9000).is_err());
+    assert!(check(&["minio.local"], "127.0.0.1", "127.0.0.1", 9000).is_err());
+}
+
+#[test]
+fn the_refusal_says_how_to_keep_the_default_set() {
+    let first = check(&[], "127.0.0.1", "127.0.0.1", 9000).unwrap_err();
+    assert!(first.message.contains("--allow-net 127.0.0.1:9000; add --allow-net default"), "{first}");
+    let later = check(&["10.0.0.0/8"], "a.b", "1.2.3.4", 9000).unwrap_err();
+    assert!(later.message.contains("a.b:9000 resolves to 1.2.3.4"), "{later}");
+    assert!(later.message.contains("--allow-net 10.0.0.0/8"), "{later}");
+}
