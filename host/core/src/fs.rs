@@ -79,7 +79,12 @@ pub trait FileSystem: Send + Sync + 'static {
     ///
     /// # Errors
     /// `not-found`, `not-directory`, `stale`, or what the mount's provider says.
-    fn lookup<'a>(&'a self, ctx: RequestCtx, parent: Ino, name: &'a Name) -> BoxFuture<'a, Result<Entry, Error>>;
+    fn lookup<'a>(
+        &'a self,
+        ctx: RequestCtx,
+        parent: Ino,
+        name: &'a Name,
+    ) -> BoxFuture<'a, Result<Entry, Error>>;
 
     /// Takes back `count` look-ups; at zero the node may go. Unknown numbers are ignored.
     fn forget(&self, ino: Ino, count: u64);
@@ -103,7 +108,12 @@ pub trait FileSystem: Send + Sync + 'static {
     fn opendir(&self, ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<Fh, Error>>;
 
     /// Entries of an open directory; empty at its end.
-    fn readdir(&self, ctx: RequestCtx, fh: Fh, request: ReadDir) -> BoxFuture<'_, Result<Vec<DirEntry>, Error>>;
+    fn readdir(
+        &self,
+        ctx: RequestCtx,
+        fh: Fh,
+        request: ReadDir,
+    ) -> BoxFuture<'_, Result<Vec<DirEntry>, Error>>;
 
     /// Closes a directory.
     fn releasedir(&self, fh: Fh);
@@ -112,7 +122,12 @@ pub trait FileSystem: Send + Sync + 'static {
     fn statfs(&self) -> FsStats;
 
     /// Value of an extended attribute; `no-attribute` if there is none.
-    fn getxattr<'a>(&'a self, ctx: RequestCtx, ino: Ino, name: &'a [u8]) -> BoxFuture<'a, Result<Bytes, Error>>;
+    fn getxattr<'a>(
+        &'a self,
+        ctx: RequestCtx,
+        ino: Ino,
+        name: &'a [u8],
+    ) -> BoxFuture<'a, Result<Bytes, Error>>;
 
     /// Names of the extended attributes.
     fn listxattr(&self, ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<Vec<Vec<u8>>, Error>>;

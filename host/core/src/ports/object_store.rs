@@ -147,7 +147,12 @@ pub trait ObjectStore: Send + Sync + 'static {
     fn list(&self, ctx: RequestCtx, request: ListRequest) -> BoxFuture<'_, Result<ListPage, Error>>;
 
     /// About one object. `not-found`; `denied`, also where a store hides by it that there is nothing.
-    fn head(&self, ctx: RequestCtx, key: ObjectKey, unless: Option<Version>) -> BoxFuture<'_, Result<HeadOutcome, Error>>;
+    fn head(
+        &self,
+        ctx: RequestCtx,
+        key: ObjectKey,
+        unless: Option<Version>,
+    ) -> BoxFuture<'_, Result<HeadOutcome, Error>>;
 
     /// Bytes of one object; returns with the head of the answer.
     ///

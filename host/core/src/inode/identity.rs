@@ -1,0 +1,99 @@
+//! What a node stands for, and the number that follows from it.
+
+use super::siphash;
+use std::sync::Arc;
+use wasmount_types::{Ino, MountId, Timestamp, Version};
+
+/// One version of a file, as the store described it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileVersion {
+    /// Its version, if the store has versions.
+    pub version: Option<Version>,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When it was written, if the store says so.
+    pub modified: Option<Timestamp>,
+}
+
+impl FileVersion {
+    /// Whether both are the same bytes: the same version, or without versions the same size and time.
+    pub fn same(&self, other: &Self) -> bool {
+        match (&self.version, &other.version) {
+            (Some(a), Some(b)) => a == b,
+            (None, None) => self.size == other.size && self.modified == other.modified,
+            _ => false,
+        }
+    }
+}
+
+/// What a node stands for.
+#[derive(Clone, Debug)]
+pub enum NodeKind {
+    /// A directory of the mount table: index in the table's tree.
+    Virtual(usize),
+    /// A directory inside a mount.
+    Directory,
+    /// One version of a file inside a mount.
+    File(FileVersion),
+}
+
+/// A node: a path and, for files, a version of it.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Index of the mount in the table; meaningless for [`NodeKind::Virtual`].
+    pub mount: usize,
+    /// Its id; empty for a directory of the table.
+    pub mount_id: MountId,
+    /// Path inside the mount (inside the table for virtual directories), without slashes around it.
+    pub path: Arc<str>,
+    /// What it is.
+    pub kind: NodeKind,
+}
+
+/// Two halves of "wasmount" "inode v1": changing them renumbers every file of every mount.
+const KEY: (u64, u64) = (0x746e_756f_6d73_6177, 0x3176_2065_646f_6e69);
+
+impl Identity {
+    /// Whether both stand for the same node.
+    pub fn same(&self, other: &Self) -> bool {
+        self.mount_id == other.mount_id
+            && self.path == other.path
+            && match (&self.kind, &other.kind) {
+                (NodeKind::Virtual(a), NodeKind::Virtual(b)) => a == b,
+                (NodeKind::Directory, NodeKind::Directory) => true,
+                (NodeKind::File(a), NodeKind::File(b)) => a.same(b),
+                _ => false,
+            }
+    }
+
+    /// Its number; `probe` counts the numbers that other nodes already have. Never 0, which the kernel does not know,
+    /// nor 1, the root.
+    pub fn number(&self, probe: u32) -> Ino {
+        let mut data = Vec::with_capacity(self.mount_id.as_str().len() + self.path.len() + 64);
+        // A NUL can be in neither part, so no two identities give the same text.
+        data.extend_from_slice(self.mount_id.as_str().as_bytes());
+        data.push(0);
+        data.extend_from_slice(self.path.as_bytes());
+        data.push(0);
+        match &self.kind {
+            NodeKind::Virtual(_) => data.push(b't'),
+            NodeKind::Directory => data.push(b'd'),
+            NodeKind::File(FileVersion { version: Some(version), .. }) => {
+                data.push(b'v');
+                data.extend_from_slice(version.as_str().as_bytes());
+            }
+            NodeKind::File(FileVersion { version: None, size, modified }) => {
+                data.push(b's');
+                data.extend_from_slice(&size.to_le_bytes());
+                if let Some(time) = modified {
+                    data.extend_from_slice(&time.seconds.to_le_bytes());
+                    data.extend_from_slice(&time.nanoseconds.to_le_bytes());
+                }
+            }
+        }
+        match siphash::hash((KEY.0, KEY.1 ^ u64::from(probe)), &data) {
+            small @ (0 | 1) => Ino(small + 2),
+            number => Ino(number),
+        }
+    }
+}

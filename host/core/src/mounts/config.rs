@@ -1,0 +1,51 @@
+//! What the mount table is told at start.
+
+use super::Place;
+use crate::objects::ObjectFsConfig;
+use crate::ports::ProviderSource;
+use crate::read::ReadConfig;
+use std::sync::Arc;
+use std::time::Duration;
+use wasmount_types::MountId;
+
+/// Everything the table needs to know; fixed for the life of the FUSE mount.
+pub struct MountTableConfig {
+    /// The mounts, in the order of the configuration. May be empty: an empty root.
+    pub mounts: Vec<MountConfig>,
+    /// How long the host's own requests may take (opening a provider, a page of a listing, a probe that
+    /// others wait for). Callers bring their own deadline with each call.
+    pub request_timeout: Duration,
+    /// Reading and read-ahead; the memory budget in it is shared by all mounts.
+    pub read: ReadConfig,
+    /// Owner of the directories that belong to no mount.
+    pub uid: u32,
+    /// Group of the directories that belong to no mount.
+    pub gid: u32,
+    /// Permission bits of the directories that belong to no mount.
+    pub dir_mode: u16,
+}
+
+impl Default for MountTableConfig {
+    fn default() -> Self {
+        Self {
+            mounts: Vec::new(),
+            request_timeout: Duration::from_secs(60),
+            read: ReadConfig::default(),
+            uid: 0,
+            gid: 0,
+            dir_mode: 0o755,
+        }
+    }
+}
+
+/// One mount of the Dataset.
+pub struct MountConfig {
+    /// Its id: in inode numbers and log lines.
+    pub id: MountId,
+    /// Where it appears.
+    pub place: Place,
+    /// Opens its provider. A mount that can never work has a source that says why.
+    pub source: Arc<dyn ProviderSource>,
+    /// How an object store looks as a file system.
+    pub objects: ObjectFsConfig,
+}

@@ -1,0 +1,89 @@
+//! The mount table: all mounts of a Dataset in one file system.
+//!
+//! `tree` holds the directories that belong to no store, `opener` the state of each mount, `table` says what a node number
+//! leads to; `names`, `directories`, `files` and `xattr` are the operations on it, and [`FileSystem`](crate::FileSystem)
+//! is implemented here in terms of them.
+
+mod config;
+mod directories;
+mod files;
+mod layout;
+mod names;
+mod opener;
+mod table;
+mod tree;
+pub mod xattr;
+
+pub use config::{MountConfig, MountTableConfig};
+pub use layout::{Layout, Place};
+pub use table::MountTable;
+
+use crate::fs::{DirEntry, Entry, FileSystem, FsStats, OpenFile, ReadDir};
+use crate::ports::BoxFuture;
+use bytes::Bytes;
+use wasmount_types::{Error, Fh, Ino, Name, RequestCtx};
+
+impl FileSystem for MountTable {
+    fn lookup<'a>(
+        &'a self,
+        ctx: RequestCtx,
+        parent: Ino,
+        name: &'a Name,
+    ) -> BoxFuture<'a, Result<Entry, Error>> {
+        Box::pin(self.look_up(ctx, parent, name))
+    }
+
+    fn forget(&self, ino: Ino, count: u64) {
+        self.inodes.forget(ino, count);
+    }
+
+    fn getattr(&self, _ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<Entry, Error>> {
+        Box::pin(std::future::ready(self.attributes(ino)))
+    }
+
+    fn open(&self, ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<OpenFile, Error>> {
+        Box::pin(self.open_file(ctx, ino))
+    }
+
+    fn read(&self, ctx: RequestCtx, fh: Fh, offset: u64, size: u32) -> BoxFuture<'_, Result<Bytes, Error>> {
+        Box::pin(self.read_file(ctx, fh, offset, size))
+    }
+
+    fn release(&self, fh: Fh) {
+        self.files.release(fh);
+    }
+
+    fn opendir(&self, ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<Fh, Error>> {
+        Box::pin(self.open_directory(ctx, ino))
+    }
+
+    fn readdir(
+        &self,
+        ctx: RequestCtx,
+        fh: Fh,
+        request: ReadDir,
+    ) -> BoxFuture<'_, Result<Vec<DirEntry>, Error>> {
+        Box::pin(self.read_directory(ctx, fh, request))
+    }
+
+    fn releasedir(&self, fh: Fh) {
+        self.directories.release(fh);
+    }
+
+    fn statfs(&self) -> FsStats {
+        self.stats()
+    }
+
+    fn getxattr<'a>(
+        &'a self,
+        _ctx: RequestCtx,
+        ino: Ino,
+        name: &'a [u8],
+    ) -> BoxFuture<'a, Result<Bytes, Error>> {
+        Box::pin(std::future::ready(self.attribute(ino, name)))
+    }
+
+    fn listxattr(&self, _ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<Vec<Vec<u8>>, Error>> {
+        Box::pin(std::future::ready(self.attribute_names(ino)))
+    }
+}

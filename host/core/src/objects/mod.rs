@@ -1,0 +1,145 @@
+//! An object store as a tree of files.
+//!
+//! Directories are what keys have in common up to a slash. What is in them is learned in three ways, each cheaper per
+//! name than the one before: a *probe* of one name (one LIST), the *listing* of a whole directory (one LIST per page,
+//! shared by everybody who waits for it), and memory. After a few probes in one directory its listing is loaded in the
+//! background, so that a walk through many small files costs a few LISTs and one GET each. The newest answer wins, and
+//! each holds for a time (`attr-ttl`, `negative-ttl`) counted from when the question was *sent*.
+//!
+//! The rules for keys that are no paths are in `SEMANTICS.md`, which a test executes.
+
+mod config;
+mod current;
+mod flights;
+mod known;
+mod listing;
+mod listings;
+mod loader;
+mod lookup;
+mod misses;
+mod names;
+mod probe;
+
+pub use config::{Consistency, ObjectFsConfig};
+pub use listing::{Child, Listed, Listing};
+pub(crate) use names::join;
+
+use crate::ports::{Clock, ObjectCapabilities, ObjectStore, Spawn};
+use flights::Flights;
+use known::KnownNames;
+use listings::Listings;
+use misses::Misses;
+use names::prefix_of;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use wasmount_types::{MountId, Name};
+
+/// Directories whose hidden objects have been logged; beyond so many nothing more is said.
+const MAX_REPORTED: usize = 10_000;
+
+/// An open object store as a tree.
+pub struct ObjectFs {
+    id: MountId,
+    store: Arc<dyn ObjectStore>,
+    caps: ObjectCapabilities,
+    config: ObjectFsConfig,
+    clock: Arc<dyn Clock>,
+    spawn: Arc<dyn Spawn>,
+    request_timeout: Duration,
+    listings: Listings,
+    known: KnownNames,
+    misses: Misses,
+    probes: Flights<Option<Listed>>,
+    reported: Mutex<HashSet<Arc<str>>>,
+}
+
+impl ObjectFs {
+    /// A tree over an open store. `request_timeout` bounds the requests that many may wait for.
+    pub fn new(
+        id: MountId,
+        store: Arc<dyn ObjectStore>,
+        config: ObjectFsConfig,
+        request_timeout: Duration,
+        clock: Arc<dyn Clock>,
+        spawn: Arc<dyn Spawn>,
+    ) -> Self {
+        Self {
+            id,
+            caps: store.capabilities(),
+            store,
+            listings: Listings::new(config.listing_entries),
+            known: KnownNames::new(config.attr_ttl),
+            misses: Misses::new(config.attr_ttl),
+            probes: Flights::new(),
+            reported: Mutex::default(),
+            config,
+            clock,
+            spawn,
+            request_timeout,
+        }
+    }
+
+    /// The store itself, for reading.
+    pub fn store(&self) -> &Arc<dyn ObjectStore> {
+        &self.store
+    }
+
+    /// Bytes and entries in all directories that were listed so far.
+    pub fn totals(&self) -> (u64, u64) {
+        self.listings.totals()
+    }
+
+    /// The content of a directory, being loaded or younger than `attr-ttl`.
+    pub fn list(self: &Arc<Self>, dir: &str) -> Arc<Listing> {
+        let (now, prefix) = (self.clock.now(), prefix_of(dir));
+        let (listing, new) = self.listings.get_or_start(dir, now, self.config.attr_ttl, || {
+            Listing::new(prefix.clone(), self.caps.listing.ordered, now)
+        });
+        if new {
+            let load = loader::load(self.clone(), dir.into(), prefix, listing.clone());
+            self.spawn.spawn(Box::pin(load));
+        }
+        listing
+    }
+
+    /// Newer news than a listing's about one of its entries; `Some(None)`: it changed, and nobody knows to what.
+    pub fn news(&self, dir: &str, name: &Name, listed: &Listed) -> Option<Option<Listed>> {
+        let (known, at) = self.known.get(&join(dir, name.as_str()?))?;
+        match known {
+            _ if at < listed.at => None,
+            known::Known::Found(child) => Some(Some(Listed { child, at })),
+            known::Known::Absent | known::Known::Suspect => Some(None),
+        }
+    }
+
+    /// Settings of this mount.
+    pub fn config(&self) -> &ObjectFsConfig {
+        &self.config
+    }
+
+    /// How much longer something holds that was asked for at `at`.
+    pub fn ttl_left(&self, at: Instant) -> Duration {
+        self.config.attr_ttl.saturating_sub(self.clock.now().saturating_duration_since(at))
+    }
+
+    /// Says once per directory that objects in it have no name.
+    fn report_hidden(&self, dir: &Arc<str>, listing: &Listing) {
+        let (_, _, hidden, pages) = listing.totals();
+        self.misses.set_size(dir, pages);
+        if hidden == listing::Hidden::default() {
+            return;
+        }
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported.len() < MAX_REPORTED && reported.insert(dir.clone()) {
+            tracing::warn!(
+                mount = %self.id,
+                directory = %format_args!("/{dir}"),
+                behind_directories = hidden.behind_directories,
+                no_path = hidden.no_path,
+                "objects without a name are hidden: beside a directory of the same name, or with a key that is no path \
+                 (empty segments, `.`, `..`, over 255 bytes)"
+            );
+        }
+    }
+}

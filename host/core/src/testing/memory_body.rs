@@ -1,0 +1,63 @@
+//! Bytes on their way out of the store.
+
+use crate::ports::{BoxFuture, ObjectBody};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use wasmount_types::{Blame, Error, ErrorKind, Retry};
+
+/// A body that comes in chunks, and may break.
+pub(super) struct MemoryBody {
+    pub(super) rest: Bytes,
+    pub(super) chunk: usize,
+    pub(super) delay: Duration,
+    /// Bytes after which the stream breaks: with an error, or without one (`clean`).
+    pub(super) break_after: Option<usize>,
+    pub(super) clean: bool,
+    pub(super) _open: OpenBody,
+}
+
+/// Counts the bodies that are open.
+pub(super) struct OpenBody(Arc<AtomicUsize>);
+
+impl OpenBody {
+    pub(super) fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count.clone())
+    }
+}
+
+impl Drop for OpenBody {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl ObjectBody for MemoryBody {
+    fn len(&self) -> Option<u64> {
+        Some(self.rest.len() as u64)
+    }
+
+    fn next(&mut self) -> BoxFuture<'_, Option<Result<Bytes, Error>>> {
+        Box::pin(async move {
+            if !self.delay.is_zero() {
+                tokio::time::sleep(self.delay).await;
+            }
+            if self.break_after == Some(0) {
+                let message = "the connection was reset in the middle of the answer";
+                let error = Error::new(ErrorKind::Unavailable, Blame::Origin, message);
+                return (!self.clean).then(|| Err(error.with_retry(Retry::AfterMs(0))));
+            }
+            if self.rest.is_empty() {
+                return None;
+            }
+            let mut length = self.rest.len().min(self.chunk.max(1));
+            if let Some(left) = &mut self.break_after {
+                length = length.min(*left);
+                *left -= length;
+            }
+            Some(Ok(self.rest.split_to(length)))
+        })
+    }
+}

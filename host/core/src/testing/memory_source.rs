@@ -1,0 +1,64 @@
+//! A provider that opens at once, or not at all.
+
+use super::memory_store::MemoryStore;
+use crate::ports::{BoxFuture, ObjectStore, Provider, ProviderInfo, ProviderSource};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use wasmount_types::{Error, MountId, RequestCtx};
+
+/// Opens a store for a mount.
+pub struct MemorySource {
+    mount: MountId,
+    store: Arc<dyn ObjectStore>,
+    failure: Mutex<Option<Error>>,
+    delay: Duration,
+    opened: AtomicUsize,
+}
+
+impl MemorySource {
+    /// Opens `store` at once.
+    pub fn new(mount: MountId, store: Arc<MemoryStore>) -> Arc<Self> {
+        Self::slow(mount, store, Duration::ZERO)
+    }
+
+    /// Opens `store` after a while.
+    pub fn slow(mount: MountId, store: Arc<MemoryStore>, delay: Duration) -> Arc<Self> {
+        let (failure, opened) = (Mutex::new(None), AtomicUsize::new(0));
+        Arc::new(Self { mount, store, failure, delay, opened })
+    }
+
+    /// Lets every attempt fail so, or none.
+    pub fn set_failure(&self, error: Option<Error>) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+
+    /// Attempts so far.
+    pub fn attempts(&self) -> usize {
+        self.opened.load(Ordering::SeqCst)
+    }
+}
+
+impl ProviderSource for MemorySource {
+    fn mount(&self) -> &MountId {
+        &self.mount
+    }
+
+    fn open(&self, _ctx: RequestCtx) -> BoxFuture<'_, Result<(Provider, ProviderInfo), Error>> {
+        Box::pin(async move {
+            self.opened.fetch_add(1, Ordering::SeqCst);
+            if !self.delay.is_zero() {
+                tokio::time::sleep(self.delay).await;
+            }
+            if let Some(error) = &*self.failure.lock().unwrap_or_else(PoisonError::into_inner) {
+                return Err(error.clone());
+            }
+            let info = ProviderInfo {
+                identity: "memory".into(),
+                title: "objects in memory".into(),
+                warnings: vec![],
+            };
+            Ok((Provider::Objects(self.store.clone()), info))
+        })
+    }
+}

@@ -1,0 +1,14 @@
+//! Doubles of what core needs from outside, for tests of this and of other crates.
+//!
+//! [`MemoryStore`] is a faithful object store: real paging, folding, pinning and ranges, in any of the variants a
+//! provider may announce, with faults drawn from a seed. [`MemorySource`] hands it to a mount table.
+
+mod memory_body;
+mod memory_list;
+mod memory_source;
+mod memory_store;
+mod random;
+
+pub use memory_source::MemorySource;
+pub use memory_store::{Faults, MemoryOptions, MemoryStore, Requests};
+pub use random::Random;

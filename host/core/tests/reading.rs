@@ -1,0 +1,178 @@
+//! Reading: what is fetched, when, and within which memory.
+
+mod harness;
+
+use harness::{cat, ctx, mount, stat};
+use std::sync::Arc;
+use std::time::Duration;
+use wasmount_core::FileSystem;
+use wasmount_core::mounts::MountTable;
+use wasmount_core::objects::ObjectFsConfig;
+use wasmount_core::read::ReadConfig;
+use wasmount_core::testing::{Faults, MemoryOptions, MemoryStore, Random};
+use wasmount_types::{Error, Fh};
+
+const MIB: u64 = 1 << 20;
+
+async fn open(
+    options: MemoryOptions,
+    read: ReadConfig,
+    size: u64,
+) -> (Arc<MemoryStore>, Arc<MountTable>, Fh, Vec<u8>) {
+    let store = MemoryStore::new(options);
+    let content = Random::new(size).bytes(size as usize);
+    store.put("f", content.clone());
+    let fs = mount(&store, ObjectFsConfig::default(), read);
+    let entry = stat(&fs, "f").await.unwrap();
+    let fh = fs.open(ctx(), entry.attr.ino).await.unwrap().fh;
+    (store, fs, fh, content)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sequential_read_is_fetched_once_in_growing_parts_in_parallel() {
+    let slow = MemoryOptions {
+        request_delay: Duration::from_millis(20),
+        chunk_delay: Duration::from_millis(1),
+        ..MemoryOptions::default()
+    };
+    let (store, fs, fh, content) = open(slow, ReadConfig::default(), 100 * MIB + 12_345).await;
+    let mut at = 0;
+    while at < content.len() as u64 {
+        let bytes = fs.read(ctx(), fh, at, 131_072).await.unwrap();
+        assert_eq!(bytes[..], content[at as usize..][..bytes.len()]);
+        at += bytes.len() as u64;
+    }
+    assert!(fs.read(ctx(), fh, at, 131_072).await.unwrap().is_empty());
+    let mut ranges = store.take_ranges();
+    ranges.sort_unstable();
+    assert!(ranges.windows(2).all(|pair| pair[0].1 == pair[1].0), "no byte twice: {ranges:?}");
+    assert!(ranges.len() < 20, "{ranges:?}");
+    assert_eq!(ranges.iter().map(|r| r.1 - r.0).max(), Some(8 * MIB));
+    assert_eq!(store.most_in_flight().clamp(1, 4), store.most_in_flight(), "at most four requests at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_of_the_kernels_readahead_may_arrive_in_any_order() {
+    let (store, fs, fh, content) = open(MemoryOptions::default(), ReadConfig::default(), 64 * MIB).await;
+    let mut random = Random::new(1);
+    for group in 0..32_u64 {
+        let mut offsets = (0..4).map(|index| (group * 4 + index) * MIB / 2).collect::<Vec<_>>();
+        for index in (1..offsets.len()).rev() {
+            offsets.swap(index, random.below(index as u64 + 1) as usize);
+        }
+        let reads = offsets.iter().map(|at| fs.read(ctx(), fh, *at, 1 << 19));
+        for (at, bytes) in offsets.iter().zip(futures::future::join_all(reads).await) {
+            assert_eq!(bytes.unwrap()[..], content[*at as usize..][..1 << 19]);
+        }
+    }
+    let fetched = store.take_ranges().iter().map(|(from, to)| to - from).sum::<u64>();
+    assert!(fetched <= 66 * MIB, "{fetched} bytes fetched for {}", 64 * MIB);
+}
+
+#[tokio::test(start_paused = true)]
+async fn random_reads_fetch_little_more_than_they_need() {
+    let (store, fs, fh, content) = open(MemoryOptions::default(), ReadConfig::default(), 64 * MIB).await;
+    let mut random = Random::new(2);
+    for _ in 0..200 {
+        let at = 1 + random.below(64 * MIB - 5000);
+        assert_eq!(fs.read(ctx(), fh, at, 4096).await.unwrap()[..], content[at as usize..][..4096]);
+    }
+    let fetched = store.take_ranges().iter().map(|(from, to)| to - from).sum::<u64>();
+    assert!(fetched < 16 * MIB, "{fetched} bytes for 200 reads of 4 KiB");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_streams_in_one_handle() {
+    let (store, fs, fh, content) = open(MemoryOptions::default(), ReadConfig::default(), 64 * MIB).await;
+    for step in 0..128_u64 {
+        for base in [0, 32 * MIB] {
+            let at = base + step * MIB / 4;
+            assert_eq!(fs.read(ctx(), fh, at, 1 << 18).await.unwrap()[..], content[at as usize..][..1 << 18]);
+        }
+    }
+    let ranges = store.take_ranges();
+    let fetched = ranges.iter().map(|(from, to)| to - from).sum::<u64>();
+    assert!(fetched <= 84 * MIB && ranges.len() < 40, "{fetched} bytes in {} requests", ranges.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_a_file_stops_its_fetches() {
+    let slow = MemoryOptions { chunk_delay: Duration::from_millis(100), ..MemoryOptions::default() };
+    let (store, fs, fh, _) = open(slow, ReadConfig::default(), 64 * MIB).await;
+    for at in 0..4 {
+        fs.read(ctx(), fh, at * 131_072, 131_072).await.unwrap();
+    }
+    assert!(store.open_bodies() > 1, "it fetches ahead");
+    fs.release(fh);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(store.open_bodies(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn broken_bodies_are_resumed_where_they_broke() {
+    let faults = Faults { seed: 3, requests: 10, bodies: 50 };
+    let store = MemoryStore::new(MemoryOptions { faults, ..MemoryOptions::default() });
+    let fs = mount(&store, ObjectFsConfig::default(), ReadConfig { attempts: 20, ..ReadConfig::default() });
+    let content = Random::new(9).bytes(40 << 20);
+    store.put("f", content.clone());
+    let entry = loop {
+        // A look-up is asked again by whoever needs it.
+        match stat(&fs, "f").await {
+            Ok(entry) => break entry,
+            Err(error) => assert_eq!(error.message, "the store answered 503"),
+        }
+    };
+    assert!(cat(&fs, entry.attr.ino, 131_072).await.unwrap() == content);
+    let mut ranges = store.take_ranges();
+    ranges.sort_unstable();
+    let fetched_again = ranges.windows(2).filter(|pair| pair[0].0 == pair[1].0).count();
+    assert!(ranges.len() > 12 && fetched_again < ranges.len() / 2, "resumed, not repeated: {ranges:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_files_share_a_small_memory() {
+    let store =
+        MemoryStore::new(MemoryOptions { chunk_delay: Duration::from_millis(1), ..MemoryOptions::default() });
+    for index in 0..100_u64 {
+        store.put(&format!("f{index}"), Random::new(index).bytes(3 << 20));
+    }
+    let read = ReadConfig { memory: 8 * MIB, ..ReadConfig::default() };
+    let fs = mount(&store, ObjectFsConfig::default(), read);
+    let whole = |index: u64| {
+        let fs = fs.clone();
+        async move {
+            let entry = stat(&fs, &format!("f{index}")).await.unwrap();
+            // Kept open until all are done: idle files must give their memory to the others.
+            let open = fs.open(ctx(), entry.attr.ino).await.unwrap();
+            let mut content = Vec::new();
+            while content.len() < 3 << 20 {
+                content.extend_from_slice(
+                    &fs.read(ctx(), open.fh, content.len() as u64, 131_072).await.unwrap(),
+                );
+            }
+            assert!(content == Random::new(index).bytes(3 << 20));
+        }
+    };
+    futures::future::join_all((0..100).map(whole)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_never_comes_ends_at_the_deadline() {
+    let never = MemoryOptions { request_delay: Duration::from_secs(1_000_000), ..MemoryOptions::default() };
+    let store = MemoryStore::new(never);
+    store.put("f", "x");
+    let fs = mount(&store, ObjectFsConfig::default(), ReadConfig::default());
+    let begin = tokio::time::Instant::now();
+    let error: Error = stat(&fs, "f").await.unwrap_err();
+    assert_eq!(error.kind, wasmount_types::ErrorKind::TimedOut);
+    assert!(begin.elapsed() <= Duration::from_secs(61));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_without_ranges_works_too() {
+    let whole = MemoryOptions { ranges: false, ..MemoryOptions::default() };
+    let (_store, fs, fh, content) = open(whole, ReadConfig::default(), 5 * MIB).await;
+    for at in [4 * MIB, 0, MIB + 1] {
+        assert_eq!(fs.read(ctx(), fh, at, 1000).await.unwrap()[..], content[at as usize..][..1000]);
+    }
+}

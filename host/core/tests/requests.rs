@@ -1,0 +1,128 @@
+//! How many requests things cost.
+
+mod harness;
+
+use harness::{cat, ctx, list, mount, stat};
+use std::time::Duration;
+use wasmount_core::FileSystem;
+use wasmount_core::objects::{Consistency, ObjectFsConfig};
+use wasmount_core::read::ReadConfig;
+use wasmount_core::testing::{MemoryOptions, MemoryStore, Requests};
+use wasmount_types::{ErrorKind, Ino};
+
+#[tokio::test(start_paused = true)]
+async fn many_small_files_cost_one_get_each_and_a_few_lists() {
+    let store = MemoryStore::new(MemoryOptions::default());
+    for index in 0..2000 {
+        store.put(&format!("d{:02}/f{index:04}", index % 20), format!("content of {index}"));
+    }
+    let fs = mount(&store, ObjectFsConfig::default(), ReadConfig::default());
+    for index in 0..2000 {
+        let entry = stat(&fs, &format!("d{:02}/f{index:04}", index % 20)).await.unwrap();
+        assert_eq!(
+            cat(&fs, entry.attr.ino, 131_072).await.unwrap(),
+            format!("content of {index}").into_bytes()
+        );
+    }
+    let requests = store.take_requests();
+    assert_eq!((requests.get, requests.head), (2000, 0));
+    // Three probes and a listing for each directory and the root.
+    assert!(requests.list <= 4 * 21, "{requests:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_listing_serves_ls_l() {
+    let store = MemoryStore::new(MemoryOptions::default());
+    for index in 0..2500 {
+        store.put(&format!("f{index:04}"), "x");
+    }
+    let fs = mount(&store, ObjectFsConfig::default(), ReadConfig::default());
+    for plus in [true, false] {
+        assert_eq!(list(&fs, Ino::ROOT, 100, plus).await.unwrap().len(), 2500);
+        for index in 0..2500 {
+            stat(&fs, &format!("f{index:04}")).await.unwrap();
+        }
+    }
+    assert_eq!(store.take_requests(), Requests { list: 3, head: 0, get: 0 });
+    assert_eq!(fs.statfs().blocks - fs.statfs().blocks_free, 1, "2500 bytes were seen");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_entries_do_not_wait_for_the_last_page() {
+    let slow = MemoryOptions { request_delay: Duration::from_secs(1), ..MemoryOptions::default() };
+    let store = MemoryStore::new(slow);
+    for index in 0..10_000 {
+        store.put(&format!("f{index:05}"), "x");
+    }
+    let fs = mount(&store, ObjectFsConfig::default(), ReadConfig::default());
+    let begin = tokio::time::Instant::now();
+    let fh = fs.opendir(ctx(), Ino::ROOT).await.unwrap();
+    let request = wasmount_core::fs::ReadDir { offset: 0, limit: 100, plus: true };
+    assert_eq!(fs.readdir(ctx(), fh, request).await.unwrap().len(), 100);
+    assert!(begin.elapsed() < Duration::from_millis(1500), "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_question_is_asked_once() {
+    let slow = MemoryOptions { request_delay: Duration::from_secs(1), ..MemoryOptions::default() };
+    let store = MemoryStore::new(slow);
+    store.put("a", "x");
+    let fs = mount(&store, ObjectFsConfig::default(), ReadConfig::default());
+    let stats = futures::future::join_all((0..3).map(|_| stat(&fs, "a"))).await;
+    assert!(stats.iter().all(Result::is_ok));
+    let lists = futures::future::join_all((0..50).map(|_| list(&fs, Ino::ROOT, 10, false))).await;
+    assert!(lists.iter().all(Result::is_ok));
+    assert_eq!(store.take_requests(), Requests { list: 2, head: 0, get: 0 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn absence_is_remembered_for_a_while() {
+    let store = MemoryStore::new(MemoryOptions::default());
+    let fs = mount(&store, ObjectFsConfig::default(), ReadConfig::default());
+    for _ in 0..100 {
+        assert_eq!(stat(&fs, "nothing").await.unwrap_err().kind, ErrorKind::NotFound);
+    }
+    assert_eq!(store.take_requests().list, 1);
+    store.put("nothing", "now it is there");
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert!(stat(&fs, "nothing").await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_with_consistency_open_sees_the_new_at_once() {
+    for (consistency, seen_at_once) in [(Consistency::Open, true), (Consistency::Ttl, false)] {
+        let store = MemoryStore::new(MemoryOptions::default());
+        store.put("a", "old");
+        let config = ObjectFsConfig { consistency, ..ObjectFsConfig::default() };
+        let fs = mount(&store, config, ReadConfig::default());
+        let old = stat(&fs, "a").await.unwrap();
+        store.put("a", "newer");
+        assert_eq!(
+            fs.open(ctx(), old.attr.ino).await.is_err_and(|e| e.kind == ErrorKind::Stale),
+            seen_at_once
+        );
+        // Like the kernel after `stale`: the name again, then the node it gave.
+        let new = stat(&fs, "a").await.unwrap();
+        assert_eq!(new.attr.ino != old.attr.ino, seen_at_once);
+        if seen_at_once {
+            assert_eq!(cat(&fs, new.attr.ino, 100).await.unwrap(), b"newer");
+            assert_eq!(store.take_requests().head, 2);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_replaced_under_its_reader_is_stale_and_then_new() {
+    let store = MemoryStore::new(MemoryOptions::default());
+    store.put("a", vec![1_u8; 3 << 20]);
+    let fs = mount(&store, ObjectFsConfig::default(), ReadConfig::default());
+    let old = stat(&fs, "a").await.unwrap();
+    let open = fs.open(ctx(), old.attr.ino).await.unwrap();
+    assert_eq!(fs.read(ctx(), open.fh, 0, 10).await.unwrap(), vec![1; 10]);
+    store.put("a", vec![2_u8; 3 << 20]);
+    assert_eq!(fs.read(ctx(), open.fh, 2 << 20, 10).await.unwrap_err().kind, ErrorKind::Stale);
+    assert_eq!(fs.open(ctx(), old.attr.ino).await.unwrap_err().kind, ErrorKind::Stale);
+    let new = stat(&fs, "a").await.unwrap();
+    assert_ne!(new.attr.ino, old.attr.ino);
+    assert!(cat(&fs, new.attr.ino, 1 << 20).await.unwrap().iter().all(|byte| *byte == 2));
+}
