@@ -1,0 +1,164 @@
+//! The bytes of a `get`, counted against what the plugin said about them.
+
+use crate::imports::body::Pieces;
+use bytes::Bytes;
+use wasmount_core::ports::{BoxFuture, ObjectBody};
+use wasmount_types::{Blame, ByteRange, Error, ErrorKind};
+
+/// Bytes given to the core at a time, where the source does not decide.
+const CHUNK: usize = 256 * 1024;
+
+/// How many bytes a content may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Expected {
+    /// Exactly so many …
+    pub(super) length: u64,
+    /// … or so many: where a range begins at 0, a store that ignored it and one that honoured it look the same.
+    pub(super) or: u64,
+}
+
+/// How many bytes must come, given the question and where the content of this object of `size` bytes begins.
+///
+/// # Errors
+/// What is wrong with `offset`; `Ok(None)`: the range lies beyond the end.
+pub(super) fn expected(range: Option<ByteRange>, offset: u64, size: u64) -> Result<Option<Expected>, String> {
+    let Some(range) = range else {
+        return match offset {
+            0 => Ok(Some(Expected { length: size, or: size })),
+            _ => Err(format!("content from {offset}, and the whole object was asked for")),
+        };
+    };
+    let Some(rest) = size.checked_sub(range.offset).filter(|rest| *rest > 0) else { return Ok(None) };
+    let part = range.length.map_or(rest, |length| length.min(rest));
+    match offset {
+        0 if range.offset == 0 => Ok(Some(Expected { length: part, or: size })),
+        0 => Ok(Some(Expected { length: size, or: size })),
+        _ if offset == range.offset => Ok(Some(Expected { length: part, or: part })),
+        _ => Err(format!("content from {offset}, and {} was asked for", range.offset)),
+    }
+}
+
+/// A content that ends with `corrupt` if it is longer or shorter than expected.
+pub(super) struct CheckedBody {
+    pieces: Pieces,
+    expected: Expected,
+    received: u64,
+    /// `key of plugin NAME`.
+    what: String,
+    ended: bool,
+}
+
+impl CheckedBody {
+    /// Checks the length at once if it is known.
+    pub(super) fn new(pieces: Pieces, mut expected: Expected, what: String) -> Result<Self, Error> {
+        if let Some(length) = pieces.len() {
+            if length != expected.length && length != expected.or {
+                return Err(wrong(&what, format_args!("{length} bytes"), expected));
+            }
+            expected = Expected { length, or: length };
+        }
+        Ok(Self { pieces, expected, received: 0, what, ended: false })
+    }
+
+    async fn advance(&mut self) -> Option<Result<Bytes, Error>> {
+        if self.ended {
+            return None;
+        }
+        let longest = self.expected.length.max(self.expected.or);
+        let answer = match self.pieces.next(CHUNK).await {
+            Some(Ok(held)) => {
+                let received = self.received.saturating_add(held.bytes.len() as u64);
+                if received <= longest {
+                    self.received = received;
+                    return Some(Ok(held.bytes));
+                }
+                Some(Err(wrong(&self.what, "more bytes", self.expected)))
+            }
+            Some(Err(error)) => Some(Err(error)),
+            None if self.received == self.expected.length || self.received == self.expected.or => None,
+            None => Some(Err(wrong(&self.what, format_args!("only {} bytes", self.received), self.expected))),
+        };
+        self.ended = true;
+        answer
+    }
+}
+
+fn wrong(what: &str, came: impl std::fmt::Display, expected: Expected) -> Error {
+    let Expected { length, or } = expected;
+    let text = if length == or {
+        format!("{what}: {came} came where {length} were announced")
+    } else {
+        format!("{what}: {came} came where {length} or {or} were announced")
+    };
+    Error::new(ErrorKind::Corrupt, Blame::Plugin, text)
+}
+
+impl ObjectBody for CheckedBody {
+    fn len(&self) -> Option<u64> {
+        (self.expected.length == self.expected.or).then(|| self.expected.length.saturating_sub(self.received))
+    }
+
+    fn next(&mut self) -> BoxFuture<'_, Option<Result<Bytes, Error>>> {
+        Box::pin(self.advance())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::imports::BufferBudget;
+    use crate::imports::body::{Held, Piece};
+    use crate::limits::Limits;
+
+    #[test]
+    fn expectations() {
+        let exact = |length| Ok(Some(Expected { length, or: length }));
+        assert_eq!(expected(None, 0, 10), exact(10));
+        assert!(expected(None, 1, 10).is_err());
+        assert_eq!(expected(Some(ByteRange::new(4, 3)), 4, 10), exact(3));
+        assert_eq!(expected(Some(ByteRange::new(4, 30)), 4, 10), exact(6));
+        assert_eq!(expected(Some(ByteRange::from(4)), 4, 10), exact(6));
+        assert_eq!(expected(Some(ByteRange::new(4, 3)), 0, 10), exact(10));
+        assert!(expected(Some(ByteRange::new(4, 3)), 5, 10).is_err());
+        assert_eq!(expected(Some(ByteRange::new(0, 3)), 0, 10), Ok(Some(Expected { length: 3, or: 10 })));
+        assert_eq!(expected(Some(ByteRange::new(10, 1)), 10, 10), Ok(None));
+    }
+
+    fn pieces(lengths: &[usize]) -> Pieces {
+        let all = lengths.iter().map(|n| Piece::Bytes(Held { bytes: vec![7; *n].into(), charge: None }));
+        Pieces::assemble(all, &BufferBudget::new(&Limits::default())).unwrap()
+    }
+
+    #[tokio::test]
+    async fn wrong_lengths_are_corrupt() {
+        let exact = Expected { length: 5, or: 5 };
+        for lengths in [&[4][..], &[3, 3], &[]] {
+            let error = CheckedBody::new(pieces(lengths), exact, "k".into()).err().unwrap();
+            assert_eq!((error.kind, error.blame), (ErrorKind::Corrupt, Blame::Plugin));
+        }
+        let mut body = CheckedBody::new(pieces(&[2, 3]), exact, "k".into()).unwrap();
+        assert_eq!(body.len(), Some(5));
+        assert_eq!(body.next().await.unwrap().unwrap().len(), 2);
+        assert_eq!(body.len(), Some(3));
+        assert_eq!(body.next().await.unwrap().unwrap().len(), 3);
+        assert!(body.next().await.is_none());
+        // Of unknown length, as a chunked response is: only counting finds out.
+        let lying = |lengths: &[usize]| CheckedBody {
+            pieces: pieces(lengths),
+            expected: exact,
+            received: 0,
+            what: "k".into(),
+            ended: false,
+        };
+        for lengths in [&[2, 2][..], &[4, 2]] {
+            let mut body = lying(lengths);
+            assert!(body.next().await.unwrap().is_ok());
+            let second = match body.next().await.unwrap() {
+                Ok(_) => body.next().await.unwrap(),
+                error => error,
+            };
+            assert_eq!(second.unwrap_err().kind, ErrorKind::Corrupt);
+            assert!(body.next().await.is_none());
+        }
+    }
+}

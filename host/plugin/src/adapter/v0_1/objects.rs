@@ -1,0 +1,234 @@
+//! An object store of the core, backed by a plugin.
+
+use super::body::{CheckedBody, expected};
+use super::check::Checker;
+use super::{ObjectStoreExports, convert, types, wit};
+use crate::imports::{Body, LogSink};
+use crate::instance::{CallState, Failure, GuestState, Job, Slot, call, invoke};
+use crate::limits::Limits;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::oneshot;
+use tokio::time::timeout_at;
+use wasmount_core::ports::{
+    BoxFuture, GetOutcome, GetRequest, GetResponse, HeadOutcome, ListPage, ListRequest, ObjectCapabilities,
+    ObjectStore,
+};
+use wasmount_types::{Blame, Error, ErrorKind, ObjectKey, RequestCtx, Result, Retry, Version};
+use wasmtime::component::Accessor;
+
+/// Times a call is made when the instance dies under it. Reads change nothing, so repeating is safe.
+const ATTEMPTS: u32 = 2;
+
+/// See the module. Survives the replacement of its instance.
+pub(crate) struct ObjectsProvider {
+    pub(crate) slot: Arc<Slot<ObjectStoreExports>>,
+    pub(crate) capabilities: ObjectCapabilities,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) log: Arc<LogSink>,
+}
+
+type Reply<R> = oneshot::Sender<Result<R>>;
+
+impl ObjectsProvider {
+    fn checker(&self) -> Checker<'_> {
+        Checker { limits: &self.limits, log: &self.log }
+    }
+
+    /// Makes a call in the current instance; once more in the next one if that dies.
+    async fn run<R>(
+        &self,
+        operation: &str,
+        deadline: Instant,
+        job: impl Fn(Arc<CallState>, Reply<R>) -> Job<ObjectStoreExports>,
+    ) -> Result<R> {
+        let plugin = self.slot.plugin();
+        let mut turn = None;
+        let mut died = Arc::from("");
+        for attempt in 1..=ATTEMPTS {
+            let instance = self.slot.instance(deadline).await?;
+            match call(&instance, deadline, &job).await {
+                Ok(answer) => {
+                    if matches!(&answer, Err(error) if error.retry == Retry::Reopen) {
+                        self.slot.retire(&instance);
+                    }
+                    return answer;
+                }
+                Err(Failure::TimedOut { waiting }) => {
+                    let blame = if waiting { Blame::Origin } else { Blame::Plugin };
+                    return Err(Error::timed_out(blame, format_args!("{operation} of plugin {plugin}")));
+                }
+                Err(Failure::Lost(reason)) => {
+                    self.slot.lost(&instance, &reason);
+                    died = reason;
+                }
+            }
+            if attempt < ATTEMPTS {
+                let repeats = timeout_at(deadline.into(), self.slot.repeats.lock()).await;
+                turn = Some(repeats.map_err(|_| trapped(plugin, &died))?);
+            }
+        }
+        drop(turn);
+        Err(trapped(plugin, &died))
+    }
+
+    fn check_key(&self, key: &ObjectKey) -> Result<()> {
+        let longest = self.limits.key.min(self.capabilities.max_key as usize);
+        if key.as_str().len() > longest {
+            let text = format!("a key of {} bytes, the store takes {longest}", key.as_str().len());
+            return Err(Error::new(ErrorKind::NameTooLong, Blame::Caller, text));
+        }
+        Ok(())
+    }
+
+    async fn list(&self, ctx: RequestCtx, request: ListRequest) -> Result<ListPage> {
+        let question = wit::ListRequest {
+            prefix: request.prefix.clone(),
+            delimiter: request.delimiter.clone(),
+            start_after: request.start_after.clone(),
+            continuation: request.continuation.clone(),
+            limit: request.limit.clamp(1, self.limits.page_entries),
+        };
+        let page = self.run("list", ctx.deadline, |state, reply| {
+            let question = question.clone();
+            Box::new(move |acc, exports| {
+                Box::pin(async move {
+                    if state.start() {
+                        let answer = invoke(acc, &exports.list, (question,), &state).await?;
+                        let _ = reply.send(plain(acc, answer));
+                    }
+                    Ok(())
+                })
+            })
+        });
+        self.checker().page(page.await?, &request)
+    }
+
+    async fn head(&self, ctx: RequestCtx, key: ObjectKey, unless: Option<Version>) -> Result<HeadOutcome> {
+        self.check_key(&key)?;
+        let answer = self.run("head", ctx.deadline, |state, reply| {
+            let question = (key.as_str().to_owned(), unless.as_ref().map(|v| v.as_str().to_owned()));
+            Box::new(move |acc, exports| {
+                Box::pin(async move {
+                    if state.start() {
+                        let answer = invoke(acc, &exports.head, question, &state).await?;
+                        let _ = reply.send(plain(acc, answer));
+                    }
+                    Ok(())
+                })
+            })
+        });
+        match answer.await? {
+            wit::HeadOutcome::Found(info) => self.checker().info_of(info, &key).map(HeadOutcome::Found),
+            wit::HeadOutcome::Unchanged if unless.is_some() => Ok(HeadOutcome::Unchanged),
+            wit::HeadOutcome::Unchanged => {
+                Err(self.checker().corrupt("`unchanged`, and no version was given"))
+            }
+        }
+    }
+
+    async fn get(&self, ctx: RequestCtx, request: GetRequest) -> Result<GetOutcome> {
+        self.check_key(&request.key)?;
+        let answer = self.run("get", ctx.deadline, |state, reply| {
+            let version = |version: &Option<Version>| version.as_ref().map(|v| v.as_str().to_owned());
+            let question = wit::GetRequest {
+                key: request.key.as_str().to_owned(),
+                range: request
+                    .range
+                    .map(|range| types::ByteRange { offset: range.offset, length: range.length }),
+                pin: version(&request.pin),
+                unless: version(&request.unless),
+            };
+            Box::new(move |acc, exports| {
+                Box::pin(async move {
+                    if state.start() {
+                        let answer = invoke(acc, &exports.get, (question,), &state).await?;
+                        // Out of the table, whether anybody still waits for it or not.
+                        let answer = acc.with(|mut access| take_body(access.get(), answer))?;
+                        let _ = reply.send(answer);
+                    }
+                    Ok(())
+                })
+            })
+        });
+        match answer.await? {
+            None if request.unless.is_some() => Ok(GetOutcome::Unchanged),
+            None => Err(self.checker().corrupt("`unchanged`, and no version was given")),
+            Some(found) => self.found(&request, found).map(GetOutcome::Found),
+        }
+    }
+
+    fn found(&self, request: &GetRequest, found: Found) -> Result<GetResponse> {
+        let checker = self.checker();
+        let object = checker.object_of(found.object, &request.key)?;
+        if request.pin.is_some() && object.version != request.pin {
+            // The store ignored the condition. What matters is that no two versions are ever mixed.
+            return Err(Error::stale(&object.key));
+        }
+        let expected = expected(request.range, found.offset, object.size)
+            .map_err(|what| checker.corrupt(format_args!("{}: {what}", object.key)))?;
+        let Some(expected) = expected else {
+            let text = format!("{} has {} bytes only", object.key, object.size);
+            return Err(Error::new(ErrorKind::OutOfRange, Blame::Caller, text));
+        };
+        let Some(pieces) = Arc::into_inner(found.content.0) else {
+            return Err(checker.corrupt("the content of an answer is still being read by the plugin"));
+        };
+        let what = format!("plugin {}: {}", self.slot.plugin(), self.log.clean(object.key.as_str()));
+        let content = CheckedBody::new(pieces.into_inner(), expected, what)?;
+        Ok(GetResponse { object, offset: found.offset, content: Box::new(content) })
+    }
+}
+
+fn trapped(plugin: &str, reason: &str) -> Error {
+    Error::new(ErrorKind::Other, Blame::Plugin, format!("plugin {plugin} trapped: {reason}"))
+}
+
+/// An answer without handles.
+fn plain<R>(acc: &Accessor<GuestState>, answer: Result<R, types::Error>) -> Result<R> {
+    answer.map_err(|error| acc.with(|mut access| convert::error(error, &access.get().rights.log)))
+}
+
+/// A `get` whose content is out of the table.
+struct Found {
+    object: wit::Object,
+    offset: u64,
+    content: Body,
+}
+
+fn take_body(
+    state: &mut GuestState,
+    answer: Result<wit::GetOutcome, types::Error>,
+) -> wasmtime::Result<Result<Option<Found>>> {
+    Ok(match answer {
+        Ok(wit::GetOutcome::Found(found)) => {
+            let content = state.table.delete(found.content)?;
+            Ok(Some(Found { object: found.object, offset: found.offset, content }))
+        }
+        Ok(wit::GetOutcome::Unchanged) => Ok(None),
+        Err(error) => Err(convert::error(error, &state.rights.log)),
+    })
+}
+
+impl ObjectStore for ObjectsProvider {
+    fn capabilities(&self) -> ObjectCapabilities {
+        self.capabilities
+    }
+
+    fn list(&self, ctx: RequestCtx, request: ListRequest) -> BoxFuture<'_, Result<ListPage>> {
+        Box::pin(self.list(ctx, request))
+    }
+
+    fn head(
+        &self,
+        ctx: RequestCtx,
+        key: ObjectKey,
+        unless: Option<Version>,
+    ) -> BoxFuture<'_, Result<HeadOutcome>> {
+        Box::pin(self.head(ctx, key, unless))
+    }
+
+    fn get(&self, ctx: RequestCtx, request: GetRequest) -> BoxFuture<'_, Result<GetOutcome>> {
+        Box::pin(self.get(ctx, request))
+    }
+}

@@ -1,0 +1,95 @@
+//! From a file to a compiled component.
+
+pub(crate) mod aot;
+mod digest;
+
+pub use digest::Digest;
+
+use crate::limits::Limits;
+use aot::AotCache;
+use std::path::Path;
+use wasmount_types::{Blame, Error, ErrorKind};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+/// A compiled component and what it was compiled from.
+pub(crate) struct Artifact {
+    pub(crate) digest: Digest,
+    pub(crate) component: Component,
+    /// Read from the cache instead of being compiled.
+    pub(crate) cached: bool,
+}
+
+fn invalid(path: &Path, what: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Invalid, Blame::Plugin, format!("plugin {}: {what}", path.display()))
+}
+
+/// First eight bytes of a core module and of a component: magic number, version, layer
+/// (`Binary.md` of the component model).
+const CORE_MODULE: [u8; 8] = *b"\0asm\x01\0\0\0";
+const COMPONENT: [u8; 8] = *b"\0asm\x0d\0\x01\0";
+
+fn check_preamble(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    match bytes.get(..8) {
+        Some(head) if head == COMPONENT => Ok(()),
+        Some(head) if head == CORE_MODULE => Err(invalid(
+            path,
+            "this is a core WebAssembly module, not a component; link it with wasm-component-ld \
+             or convert it with `wasm-tools component new`",
+        )),
+        _ => Err(invalid(path, "this is not a WebAssembly component")),
+    }
+}
+
+/// Reads and compiles a component, or takes its code from the cache.
+pub(crate) fn load(
+    engine: &Engine,
+    path: &Path,
+    limits: &Limits,
+    cache: Option<&AotCache>,
+) -> Result<Artifact, Error> {
+    let size = std::fs::metadata(path).map_err(|e| invalid(path, format_args!("cannot be read: {e}")))?.len();
+    if size > limits.component {
+        return Err(invalid(
+            path,
+            format_args!("{size} bytes are more than the limit of {} bytes", limits.component),
+        ));
+    }
+    let bytes = std::fs::read(path).map_err(|e| invalid(path, format_args!("cannot be read: {e}")))?;
+    check_preamble(path, &bytes)?;
+    let digest = Digest::of(&bytes);
+    if let Some(component) = cache.and_then(|cache| cache.get(engine, &digest)) {
+        return Ok(Artifact { digest, component, cached: true });
+    }
+    let component =
+        Component::new(engine, &bytes).map_err(|e| invalid(path, format_args!("does not compile: {e:#}")))?;
+    if let Some(cache) = cache {
+        cache.put(engine, &digest, &component);
+    }
+    Ok(Artifact { digest, component, cached: false })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_component_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let load = |content: &[u8]| {
+            let path = dir.path().join("x.wasm");
+            std::fs::write(&path, content).unwrap();
+            load(&Engine::default(), &path, &Limits { component: 1000, ..Limits::default() }, None).map(drop)
+        };
+        let message = |content: &[u8]| load(content).unwrap_err().message;
+        assert!(message(&CORE_MODULE).contains("core WebAssembly module"));
+        assert!(message(b"#!/bin/sh").contains("not a WebAssembly component"));
+        assert!(message(b"").contains("not a WebAssembly component"));
+        assert!(message(&[0; 1001]).contains("limit of 1000 bytes"));
+        assert!(message(b"\0asm\x0d\0\x01\0garbage").contains("does not compile"));
+        load(&COMPONENT).unwrap();
+        let missing =
+            super::load(&Engine::default(), Path::new("/nonexistent.wasm"), &Limits::default(), None);
+        assert!(missing.err().unwrap().message.contains("/nonexistent.wasm: cannot be read"));
+    }
+}

@@ -1,0 +1,212 @@
+//! The plugin host: loads components, once each, and mounts storage through them.
+
+use crate::adapter::v0_1::{ObjectStoreExports, describe};
+use crate::artifact::aot::AotCache;
+use crate::artifact::{self, Digest};
+use crate::description::{self, Description};
+use crate::engine::Machine;
+use crate::imports::{self, LogSink};
+use crate::instance::{FuelMeter, GuestState, Instance, Rights};
+use crate::kind::{self, Kind};
+use crate::limits::Limits;
+use crate::mount::PluginMount;
+use crate::spec::MountSpec;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use wasmount_net::{HttpClient, ReachPolicy, Redactor};
+use wasmount_types::{Blame, Error, ErrorKind};
+use wasmtime::component::{InstancePre, Linker};
+
+/// How the plugin host is set up.
+#[derive(Clone)]
+pub struct PluginHostConfig {
+    /// Threads that run guests. Guest code is a small part of a mount's work: 2 by default.
+    pub guest_threads: usize,
+    /// Limits of each instance.
+    pub limits: Limits,
+    /// Where compiled plugins are kept: a directory that only this user can write. `None`: each start compiles.
+    pub aot_dir: Option<PathBuf>,
+    /// Secrets of mounts are made known to it; lines and messages of plugins go through it.
+    pub redactor: Redactor,
+    /// Count the fuel of calls, for tests: see [`PluginHost::last_fuel`]. Slows guests down.
+    pub count_fuel: bool,
+}
+
+impl Default for PluginHostConfig {
+    fn default() -> Self {
+        Self {
+            guest_threads: 2,
+            limits: Limits::default(),
+            aot_dir: None,
+            redactor: Redactor::new(),
+            count_fuel: false,
+        }
+    }
+}
+
+/// Runs plugins. Lives as long as its last mount.
+pub struct PluginHost {
+    machine: Arc<Machine>,
+    linker: Linker<GuestState>,
+    limits: Arc<Limits>,
+    aot: Option<AotCache>,
+    redactor: Redactor,
+    fuel: Option<Arc<FuelMeter>>,
+}
+
+/// A loaded plugin: compiled, of a known kind, described.
+pub struct Plugin {
+    pub(crate) pre: InstancePre<GuestState>,
+    description: Description,
+    digest: Digest,
+    kind: Kind,
+    path: PathBuf,
+    from_cache: bool,
+}
+
+impl Plugin {
+    /// What it says about itself.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// What it is, whatever it says about itself.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// The kind of storage it serves.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The file it was loaded from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its compiled code came from the cache.
+    pub fn from_cache(&self) -> bool {
+        self.from_cache
+    }
+}
+
+impl PluginHost {
+    /// Starts the host's threads.
+    ///
+    /// # Errors
+    /// `invalid`: the directory for compiled plugins is not safe; `other`: threads cannot be started.
+    pub fn new(config: PluginHostConfig) -> Result<Self, Error> {
+        let aot = config.aot_dir.as_deref().map(AotCache::open).transpose()?;
+        let machine = Arc::new(Machine::start(config.guest_threads, config.count_fuel)?);
+        let mut linker = Linker::new(&machine.engine);
+        imports::link(&mut linker).map_err(|e| {
+            Error::new(
+                ErrorKind::Other,
+                Blame::Host,
+                format!("the imports of plugins cannot be linked: {e:#}"),
+            )
+        })?;
+        Ok(Self {
+            machine,
+            linker,
+            limits: Arc::new(config.limits),
+            aot,
+            redactor: config.redactor,
+            fuel: config.count_fuel.then(Arc::default),
+        })
+    }
+
+    /// Loads a component: reads, compiles, checks its type, and asks it who it is, in an instance without any right.
+    /// Blocks; bounded by the time to compile and [`Limits::describe`].
+    ///
+    /// # Errors
+    /// Names the file and says what is wrong with it.
+    pub fn load(&self, path: &Path) -> Result<Arc<Plugin>, Error> {
+        let artifact = artifact::load(&self.machine.engine, path, &self.limits, self.aot.as_ref())?;
+        let named = |what: String| {
+            Error::new(ErrorKind::Invalid, Blame::Plugin, format!("plugin {}: {what}", path.display()))
+        };
+        let ty = artifact.component.component_type();
+        let engine = &self.machine.engine;
+        let kind = kind::of(
+            path,
+            ty.imports(engine).map(|(name, _)| name),
+            ty.exports(engine).map(|(name, _)| name),
+        )?;
+        let pre = self
+            .linker
+            .instantiate_pre(&artifact.component)
+            .map_err(|e| named(format!("its imports do not fit this host: {e:#}")))?;
+        let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+        let rights = self.rights(&name, "-");
+        let description = self
+            .describe(pre.clone(), rights)
+            .map_err(|e| e.context(format_args!("plugin {}", path.display())))?;
+        description::check(&description).map_err(|what| named(format!("its description {what}")))?;
+        Ok(Arc::new(Plugin {
+            pre,
+            description,
+            digest: artifact.digest,
+            kind,
+            path: path.to_owned(),
+            from_cache: artifact.cached,
+        }))
+    }
+
+    fn rights(&self, plugin: &str, mount: &str) -> Rights {
+        let log = LogSink::new(plugin, mount, self.redactor.clone(), &self.limits);
+        Rights { limits: self.limits.clone(), net: None, log: Arc::new(log), fuel: self.fuel.clone() }
+    }
+
+    fn describe(&self, pre: InstancePre<GuestState>, rights: Rights) -> Result<Description, Error> {
+        let machine = self.machine.clone();
+        let limit = self.limits.describe;
+        let (reply, answer) = std::sync::mpsc::sync_channel(1);
+        // A task of its own: this function may be called inside and outside of a runtime.
+        self.machine.control()?.spawn(async move {
+            let described = async {
+                let instance = Instance::<ObjectStoreExports>::start(&machine, pre, rights).await?;
+                let description = describe(&instance, Instant::now() + limit).await;
+                // `close` belongs to an opened mount.
+                instance.kill("described");
+                description
+            };
+            let _ = reply.send(described.await);
+        });
+        let slack = Duration::from_secs(1);
+        answer
+            .recv_timeout(limit.saturating_mul(2) + slack)
+            .unwrap_or_else(|_| Err(Error::timed_out(Blame::Plugin, "describing itself")))
+    }
+
+    /// A mount through this plugin. Nothing is read or opened yet; that is what [`ProviderSource::open`] is for.
+    ///
+    /// An endpoint that the operator wrote on the command line is reachable whatever `policy` says.
+    ///
+    /// [`ProviderSource::open`]: wasmount_core::ports::ProviderSource::open
+    pub fn mount(
+        &self,
+        plugin: Arc<Plugin>,
+        spec: MountSpec,
+        http: HttpClient,
+        policy: ReachPolicy,
+    ) -> PluginMount {
+        let rights = self.rights(&plugin.description.name, spec.id.as_str());
+        PluginMount {
+            machine: self.machine.clone(),
+            rights,
+            redactor: self.redactor.clone(),
+            plugin,
+            spec: Arc::new(spec),
+            http,
+            policy,
+        }
+    }
+
+    /// Fuel of the call that ended last; `None` unless it is counted.
+    pub fn last_fuel(&self) -> Option<u64> {
+        self.fuel.as_ref().map(|meter| meter.last())
+    }
+}

@@ -1,0 +1,307 @@
+//! `buffers`: bytes that live in the host.
+
+use super::body::{Body, Held, Piece, Pieces};
+use super::crc::{CRC32, CRC32C, CRC64NVME, Crc};
+use super::types::to_wit;
+use super::wit::buffers as wit;
+use super::wit::types::{ByteRange, Error as WitError};
+use super::{interruptible, push, too_large, with};
+use crate::instance::{GuestState, HasGuest};
+use crate::limits::Limits;
+use bytes::Bytes;
+use futures::FutureExt as _;
+use md5::Md5;
+use sha1::Sha1;
+use sha2::Sha256;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::Mutex;
+use wasmount_types::{Blame, Error, ErrorKind};
+use wasmtime::component::{Accessor, Resource};
+
+type Trap<T> = wasmtime::Result<T>;
+type Answer<T> = Trap<Result<T, WitError>>;
+
+/// The resource `buffers.buffer`: contiguous, immutable bytes.
+#[allow(unreachable_pub, reason = "the generated bindings re-export it, and only a public type can be")]
+pub struct Buffer(pub(crate) Held);
+
+/// Bytes of all live buffers of one instance.
+pub(crate) struct BufferBudget {
+    used: AtomicUsize,
+    limit: usize,
+}
+
+impl BufferBudget {
+    pub(crate) fn new(limits: &Limits) -> Arc<Self> {
+        Arc::new(Self { used: AtomicUsize::new(0), limit: limits.buffers })
+    }
+
+    /// Takes so many bytes until the charge is dropped.
+    pub(crate) fn charge(self: &Arc<Self>, bytes: usize) -> Result<Charge, Error> {
+        let add = |used: usize| used.checked_add(bytes).filter(|used| *used <= self.limit);
+        match self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, add) {
+            Ok(_) => Ok(Charge { budget: self.clone(), bytes }),
+            Err(_) => Err(too_large(format_args!(
+                "more than {} bytes in live buffers; drop them earlier",
+                self.limit
+            ))),
+        }
+    }
+}
+
+/// A part of a budget; given back when dropped.
+pub(crate) struct Charge {
+    budget: Arc<BufferBudget>,
+    bytes: usize,
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.bytes, Ordering::SeqCst);
+    }
+}
+
+fn part(bytes: &Bytes, offset: u32, length: u32) -> Result<Bytes, WitError> {
+    let (start, end) = (offset as usize, offset as usize + length as usize);
+    if end > bytes.len() {
+        let text = format!("{length} bytes from {offset} do not lie inside {} bytes", bytes.len());
+        return Err(to_wit(Error::new(ErrorKind::OutOfRange, Blame::Plugin, text)));
+    }
+    Ok(bytes.slice(start..end))
+}
+
+fn push_answer<R: Send + 'static>(state: &mut GuestState, entry: R) -> Answer<Resource<R>> {
+    Ok(push(state, entry)?.map_err(to_wit))
+}
+
+fn in_use() -> Error {
+    Error::new(ErrorKind::Busy, Blame::Plugin, "this body is being read by another task of the plugin")
+}
+
+impl wit::Host for GuestState {}
+
+impl wit::HostBuffer for GuestState {
+    fn create(&mut self, bytes: Vec<u8>) -> Answer<Resource<Buffer>> {
+        if bytes.len() > self.rights.limits.buffer {
+            let text =
+                format!("a buffer of {} bytes, the limit is {}", bytes.len(), self.rights.limits.buffer);
+            return Ok(Err(to_wit(too_large(text))));
+        }
+        match self.buffers.charge(bytes.len()) {
+            Ok(charge) => {
+                push_answer(self, Buffer(Held { bytes: bytes.into(), charge: Some(Arc::new(charge)) }))
+            }
+            Err(error) => Ok(Err(to_wit(error))),
+        }
+    }
+
+    fn len(&mut self, buffer: Resource<Buffer>) -> Trap<u32> {
+        // A buffer is far smaller than 4 GiB.
+        Ok(u32::try_from(self.table.get(&buffer)?.0.bytes.len()).unwrap_or(u32::MAX))
+    }
+
+    fn slice(&mut self, buffer: Resource<Buffer>, offset: u32, length: u32) -> Answer<Resource<Buffer>> {
+        let held = &self.table.get(&buffer)?.0;
+        match part(&held.bytes, offset, length) {
+            Ok(bytes) => {
+                let charge = held.charge.clone();
+                push_answer(self, Buffer(Held { bytes, charge }))
+            }
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    fn share(&mut self, buffer: Resource<Buffer>) -> Trap<Resource<Buffer>> {
+        let held = self.table.get(&buffer)?.0.clone();
+        // The contract leaves no room for an error here, so too many handles trap.
+        Ok(self.table.push(Buffer(held))?)
+    }
+
+    fn copy_out(&mut self, buffer: Resource<Buffer>, offset: u32, length: u32) -> Answer<Vec<u8>> {
+        Ok(part(&self.table.get(&buffer)?.0.bytes, offset, length).map(|bytes| bytes.to_vec()))
+    }
+
+    fn crc32c(&mut self, buffer: Resource<Buffer>, register: u32) -> Trap<u32> {
+        Ok(CRC32C.register(u64::from(register), &self.table.get(&buffer)?.0.bytes) as u32)
+    }
+
+    fn drop(&mut self, buffer: Resource<Buffer>) -> Trap<()> {
+        self.table.delete(buffer)?;
+        Ok(())
+    }
+}
+
+impl wit::HostBody for GuestState {
+    fn assemble(&mut self, pieces: Vec<wit::Piece>) -> Answer<Resource<Body>> {
+        let mut all = Vec::new();
+        let mut failed = None;
+        // All handles are the host's now: every one is taken out of the table, whatever is wrong with another.
+        for piece in pieces {
+            match piece {
+                wit::Piece::Buffer(buffer) => all.push(Piece::Bytes(self.table.delete(buffer)?.0)),
+                wit::Piece::Zeros(count) => all.push(Piece::Zeros(count)),
+                wit::Piece::Body(body) => match Arc::into_inner(self.table.delete(body)?.0) {
+                    Some(pieces) => all.extend(pieces.into_inner().into_pieces()),
+                    None => failed = Some(in_use()),
+                },
+            }
+        }
+        match failed.map_or_else(|| Pieces::assemble(all, &self.buffers), Err) {
+            Ok(pieces) => push_answer(self, Body(Arc::new(Mutex::new(pieces)))),
+            Err(error) => Ok(Err(to_wit(error))),
+        }
+    }
+
+    fn len(&mut self, body: Resource<Body>) -> Trap<Option<u64>> {
+        Ok(self.table.get(&body)?.0.try_lock().ok().and_then(|pieces| pieces.len()))
+    }
+
+    fn repeatable(&mut self, body: Resource<Body>) -> Trap<bool> {
+        Ok(self.table.get(&body)?.0.try_lock().is_ok_and(|pieces| pieces.repeatable()))
+    }
+
+    fn duplicate(&mut self, body: Resource<Body>) -> Answer<Resource<Body>> {
+        let body = self.table.get(&body)?.0.clone();
+        let copy = body.try_lock().map_err(|_| in_use()).and_then(|pieces| pieces.duplicate(&self.buffers));
+        match copy {
+            Ok(pieces) => push_answer(self, Body(Arc::new(Mutex::new(pieces)))),
+            Err(error) => Ok(Err(to_wit(error))),
+        }
+    }
+
+    fn cut(&mut self, body: Resource<Body>, range: ByteRange) -> Answer<Resource<Body>> {
+        let body = self.table.get(&body)?.0.clone();
+        let range = wasmount_types::ByteRange { offset: range.offset, length: range.length };
+        let copy = body.try_lock().map_err(|_| in_use()).and_then(|pieces| pieces.cut(range, &self.buffers));
+        match copy {
+            Ok(pieces) => push_answer(self, Body(Arc::new(Mutex::new(pieces)))),
+            Err(error) => Ok(Err(to_wit(error))),
+        }
+    }
+
+    fn drop(&mut self, body: Resource<Body>) -> Trap<()> {
+        self.table.delete(body)?;
+        Ok(())
+    }
+}
+
+/// The queue behind a handle, and the budget it is charged to.
+fn body_of<T: 'static>(
+    acc: &Accessor<T, HasGuest>,
+    body: &Resource<Body>,
+) -> Trap<(Arc<Mutex<Pieces>>, Arc<BufferBudget>, usize)> {
+    with(acc, |state| {
+        Ok((state.table.get(body)?.0.clone(), state.buffers.clone(), state.rights.limits.buffer))
+    })
+}
+
+impl<T: Send + 'static> wit::HostBodyWithStore<T> for HasGuest {
+    async fn digest(
+        acc: &Accessor<T, Self>,
+        body: Resource<Body>,
+        algorithm: wit::DigestAlgorithm,
+    ) -> Answer<Vec<u8>> {
+        let (body, budget, _) = body_of(acc, &body)?;
+        let work = async {
+            let copy = body.lock().await.duplicate(&budget)?;
+            digest(copy, algorithm).await
+        };
+        Ok(interruptible(acc, work).await.unwrap_or_else(|stopped| Err(stopped.error())).map_err(to_wit))
+    }
+
+    async fn next(
+        acc: &Accessor<T, Self>,
+        body: Resource<Body>,
+        max: u32,
+    ) -> Answer<Option<Resource<Buffer>>> {
+        let (body, budget, limit) = body_of(acc, &body)?;
+        let work = async {
+            match body.lock().await.next((max as usize).min(limit)).await {
+                None => Ok(None),
+                Some(Err(error)) => Err(error),
+                Some(Ok(mut held)) => {
+                    if held.charge.is_none() {
+                        held.charge = Some(Arc::new(budget.charge(held.bytes.len())?));
+                    }
+                    Ok(Some(held))
+                }
+            }
+        };
+        match interruptible(acc, work).await.unwrap_or_else(|stopped| Err(stopped.error())) {
+            Ok(None) => Ok(Ok(None)),
+            Ok(Some(held)) => Ok(with(acc, |state| push_answer(state, Buffer(held)))?.map(Some)),
+            Err(error) => Ok(Err(to_wit(error))),
+        }
+    }
+
+    async fn collect(acc: &Accessor<T, Self>, body: Resource<Body>, max: u32) -> Answer<Resource<Buffer>> {
+        match collect(acc, &body, max).await? {
+            Ok(held) => with(acc, |state| push_answer(state, Buffer(held))),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    async fn read_all(acc: &Accessor<T, Self>, body: Resource<Body>, max: u32) -> Answer<Vec<u8>> {
+        Ok(collect(acc, &body, max).await?.map(|held| held.bytes.to_vec()))
+    }
+}
+
+async fn collect<T: Send + 'static>(
+    acc: &Accessor<T, HasGuest>,
+    body: &Resource<Body>,
+    max: u32,
+) -> Answer<Held> {
+    let (body, budget, limit) = body_of(acc, body)?;
+    let work = async {
+        let mut held = body.lock().await.collect((max as usize).min(limit), &budget).await?;
+        if held.charge.is_none() {
+            held.charge = Some(Arc::new(budget.charge(held.bytes.len())?));
+        }
+        Ok(held)
+    };
+    Ok(interruptible(acc, work).await.unwrap_or_else(|stopped| Err(stopped.error())).map_err(to_wit))
+}
+
+/// Reads a repeatable body to its end on a thread for blocking work.
+async fn digest(mut pieces: Pieces, algorithm: wit::DigestAlgorithm) -> Result<Vec<u8>, Error> {
+    if !pieces.repeatable() {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            Blame::Plugin,
+            "this body cannot be digested without consuming it",
+        ));
+    }
+    let work = tokio::task::spawn_blocking(move || {
+        // Never waits: it is all in memory.
+        let mut next = move || -> Option<Bytes> {
+            let held = pieces.next(1 << 20).now_or_never()??;
+            Some(held.ok()?.bytes)
+        };
+        let mut crc = |crc: &Crc, ones: u64| {
+            let mut register = ones;
+            while let Some(bytes) = next() {
+                register = crc.register(register, &bytes);
+            }
+            register ^ ones
+        };
+        match algorithm {
+            wit::DigestAlgorithm::Crc32 => (crc(&CRC32, 0xffff_ffff) as u32).to_be_bytes().to_vec(),
+            wit::DigestAlgorithm::Crc32c => (crc(&CRC32C, 0xffff_ffff) as u32).to_be_bytes().to_vec(),
+            wit::DigestAlgorithm::Crc64nvme => crc(&CRC64NVME, u64::MAX).to_be_bytes().to_vec(),
+            wit::DigestAlgorithm::Md5 => hash::<Md5>(&mut next),
+            wit::DigestAlgorithm::Sha1 => hash::<Sha1>(&mut next),
+            wit::DigestAlgorithm::Sha256 => hash::<Sha256>(&mut next),
+        }
+    });
+    work.await
+        .map_err(|e| Error::new(ErrorKind::Interrupted, Blame::Host, format!("digest was stopped: {e}")))
+}
+
+fn hash<D: sha2::Digest>(next: &mut dyn FnMut() -> Option<Bytes>) -> Vec<u8> {
+    let mut hasher = D::new();
+    while let Some(bytes) = next() {
+        hasher.update(&bytes);
+    }
+    hasher.finalize().to_vec()
+}

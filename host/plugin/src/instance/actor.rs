@@ -1,0 +1,227 @@
+//! The task that owns a Store.
+//!
+//! It takes jobs from a bounded queue and drives all calls in flight together, so that a call that waits for the
+//! network lets the others run. It ends when the last [`Instance`] handle is gone (the guest is asked to
+//! close first) or when the guest traps; then everything in flight is lost at once.
+
+use super::limiter::{Budget, Violation};
+use super::state::{GuestState, Rights};
+use crate::engine::{FUEL, Machine};
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
+use wasmount_types::{Blame, Error, ErrorKind};
+use wasmtime::component::{Accessor, InstancePre};
+use wasmtime::{Store, UpdateDeadline};
+
+/// Work to be done inside the instance. An error is a trap and ends it.
+pub(crate) type Job<E> =
+    Box<dyn for<'a> FnOnce(&'a Accessor<GuestState>, &'a E) -> BoxFuture<'a, wasmtime::Result<()>> + Send>;
+
+/// The typed exports of one version of the contract.
+pub(crate) trait Start: Sized + Send + Sync + 'static {
+    /// Finds the exports.
+    fn find(
+        store: &mut Store<GuestState>,
+        instance: &wasmtime::component::Instance,
+    ) -> wasmtime::Result<Self>;
+
+    /// Asks the guest to end.
+    fn close<'a>(acc: &'a Accessor<GuestState>, exports: &'a Self) -> BoxFuture<'a, wasmtime::Result<()>>;
+}
+
+/// A handle to a running instance. When the last one is dropped, the instance is closed.
+pub(crate) struct Instance<E> {
+    pub(super) jobs: mpsc::Sender<Job<E>>,
+    pub(super) control: tokio::runtime::Handle,
+    pub(super) grace: std::time::Duration,
+    life: Arc<Life>,
+    task: AbortHandle,
+    answered: AtomicU64,
+}
+
+/// Whether an instance lives, and why not.
+struct Life(watch::Sender<Option<Arc<str>>>);
+
+impl Life {
+    /// The first reason stays.
+    fn end(&self, reason: impl FnOnce() -> Arc<str>) {
+        self.0.send_if_modified(|death| {
+            let first = death.is_none();
+            if first {
+                *death = Some(reason());
+            }
+            first
+        });
+    }
+}
+
+/// Notes the end of the task however it comes: an abort runs no code after the last await.
+struct EndOfTask(Arc<Life>);
+
+impl Drop for EndOfTask {
+    fn drop(&mut self) {
+        let panicked = std::thread::panicking();
+        self.0
+            .end(|| if panicked { "a function of the host failed".into() } else { "it was stopped".into() });
+    }
+}
+
+impl<E: Start> Instance<E> {
+    /// Instantiates a component on the guests' threads. Bounded by the limits' `describe` time.
+    pub(crate) async fn start(
+        machine: &Machine,
+        pre: InstancePre<GuestState>,
+        rights: Rights,
+    ) -> Result<Arc<Self>, Error> {
+        let limits = rights.limits.clone();
+        let plugin = rights.log.plugin().to_owned();
+        let (jobs, queue) = mpsc::channel(limits.queue.max(1));
+        let life = Arc::new(Life(watch::Sender::new(None)));
+        let (ready, started) = oneshot::channel();
+        let count_fuel = machine.count_fuel;
+        let end = EndOfTask(life.clone());
+        let task = machine.guests()?.spawn(async move {
+            let end = end;
+            let log = rights.log.clone();
+            if let Err(error) = run::<E>(pre, rights, count_fuel, queue, ready).await {
+                let reason = reason(&error, &log);
+                tracing::debug!(target: "plugin", plugin = log.plugin(), "instance ended: {error:?}");
+                end.0.end(|| reason.into());
+            }
+        });
+        let instance = Arc::new(Self {
+            jobs,
+            control: machine.control()?,
+            grace: limits.grace,
+            life,
+            task: task.abort_handle(),
+            answered: AtomicU64::new(0),
+        });
+        match tokio::time::timeout(limits.describe, started).await {
+            Ok(Ok(())) => Ok(instance),
+            Ok(Err(_)) => {
+                let text = format!("plugin {plugin} does not start: {}", instance.death().await);
+                Err(Error::new(ErrorKind::Other, Blame::Plugin, text))
+            }
+            Err(_) => {
+                instance.kill("it did not start in time");
+                Err(Error::timed_out(Blame::Plugin, format_args!("the start of plugin {plugin}")))
+            }
+        }
+    }
+
+    /// Stops the guest wherever it is. Everything in flight is lost.
+    pub(crate) fn kill(&self, reason: &str) {
+        self.life.end(|| reason.into());
+        self.task.abort();
+    }
+
+    /// Whether calls make sense.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.life.0.borrow().is_none()
+    }
+
+    /// Why it died; waits for that.
+    pub(crate) async fn death(&self) -> Arc<str> {
+        let mut life = self.life.0.subscribe();
+        match life.wait_for(Option::is_some).await.ok().and_then(|death| death.clone()) {
+            Some(reason) => reason,
+            None => "it was stopped".into(),
+        }
+    }
+
+    /// Counts a call that the guest has answered.
+    pub(super) fn count_answer(&self) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Calls answered so far.
+    pub(super) fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+}
+
+/// One sentence about a trap, without addresses and stack.
+fn reason(error: &wasmtime::Error, log: &crate::imports::LogSink) -> String {
+    if let Some(violation) = error.downcast_ref::<Violation>() {
+        return violation.to_string();
+    }
+    if let Some(panic) = log.take_panic() {
+        return panic;
+    }
+    match error.downcast_ref::<wasmtime::Trap>() {
+        Some(trap) => trap.to_string(),
+        None => log.clean(&error.root_cause().to_string()),
+    }
+}
+
+fn new_store(
+    engine: &wasmtime::Engine,
+    state: GuestState,
+    count_fuel: bool,
+) -> wasmtime::Result<Store<GuestState>> {
+    let (budget, limit) = (state.budget.clone(), state.rights.limits.cpu_budget);
+    let reply = state.rights.limits.reply;
+    let mut store = Store::new(engine, state);
+    store.limiter(|state| &mut state.limiter);
+    store.set_hostcall_fuel(reply);
+    if count_fuel {
+        store.set_fuel(FUEL)?;
+    }
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(move |_| {
+        budget.tick(limit)?;
+        Ok(UpdateDeadline::Yield(1))
+    });
+    Ok(store)
+}
+
+async fn run<E: Start>(
+    pre: InstancePre<GuestState>,
+    rights: Rights,
+    count_fuel: bool,
+    queue: mpsc::Receiver<Job<E>>,
+    ready: oneshot::Sender<()>,
+) -> wasmtime::Result<()> {
+    let limits = rights.limits.clone();
+    let (closing, is_closing) = watch::channel(false);
+    let budget = Arc::new(Budget::default());
+    let state = GuestState::new(rights, budget, is_closing);
+    let mut store = new_store(pre.engine(), state, count_fuel)?;
+    let instance = pre.instantiate_async(&mut store).await?;
+    let exports = E::find(&mut store, &instance)?;
+    let _ = ready.send(());
+    let driven = store.run_concurrent(async |acc| {
+        drive(acc, &exports, queue, limits.in_flight).await?;
+        let _ = closing.send(true);
+        // Best effort: nobody waits for the result, and the Store goes away in any case.
+        let _ = tokio::time::timeout(limits.close, E::close(acc, &exports)).await;
+        Ok(())
+    });
+    driven.await?
+}
+
+async fn drive<E: Start>(
+    acc: &Accessor<GuestState>,
+    exports: &E,
+    mut queue: mpsc::Receiver<Job<E>>,
+    in_flight: usize,
+) -> wasmtime::Result<()> {
+    let mut calls = FuturesUnordered::new();
+    let mut open = true;
+    while open || !calls.is_empty() {
+        tokio::select! {
+            biased;
+            Some(ended) = calls.next(), if !calls.is_empty() => ended?,
+            job = queue.recv(), if open && calls.len() < in_flight => match job {
+                Some(job) => calls.push(job(acc, exports)),
+                None => open = false,
+            },
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! Memory and processor time of an instance. Exceeding either traps.
+
+use crate::engine::TICK;
+use crate::limits::Limits;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use wasmtime::ResourceLimiter;
+
+/// A limit that a guest ran into; the cause of its trap.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Violation {
+    /// Of linear memory.
+    #[error("it wanted more than {0} MiB of memory")]
+    Memory(usize),
+    /// Of a table.
+    #[error("it wanted a table of more than {0} elements")]
+    Table(usize),
+    /// Of time.
+    #[error("it ran for {} ms without finishing or waiting for anything", .0.as_millis())]
+    Spin(Duration),
+}
+
+/// Bounds the sum of all linear memories, where wasmtime's own limiter bounds each.
+#[derive(Debug)]
+pub(crate) struct Limiter {
+    memory: usize,
+    max_memory: usize,
+    max_table: usize,
+    max_items: usize,
+}
+
+impl Limiter {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            memory: 0,
+            max_memory: limits.linear_memory,
+            max_table: limits.table_elements,
+            max_items: limits.core_items,
+        }
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let total = self.memory.saturating_sub(current).saturating_add(desired);
+        if total > self.max_memory {
+            return Err(Violation::Memory(self.max_memory >> 20).into());
+        }
+        self.memory = total;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        if desired > self.max_table {
+            return Err(Violation::Table(self.max_table).into());
+        }
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        self.max_items
+    }
+
+    fn tables(&self) -> usize {
+        self.max_items
+    }
+
+    fn memories(&self) -> usize {
+        self.max_items
+    }
+}
+
+/// Counts the ticks in which guest code ran since a call last ended or waited for the host.
+#[derive(Debug, Default)]
+pub(crate) struct Budget(AtomicU32);
+
+impl Budget {
+    /// Something got done.
+    pub(crate) fn progress(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    /// Guest code was found running at a tick.
+    pub(crate) fn tick(&self, limit: Duration) -> wasmtime::Result<()> {
+        let ticks = self.0.fetch_add(1, Ordering::Relaxed) + 1;
+        if TICK.saturating_mul(ticks) > limit {
+            return Err(Violation::Spin(limit).into());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memories_are_counted_together() {
+        let mut limiter = Limiter::new(&Limits { linear_memory: 10 << 20, ..Limits::default() });
+        assert!(limiter.memory_growing(0, 6 << 20, None).unwrap());
+        assert!(limiter.memory_growing(0, 3 << 20, None).unwrap());
+        assert!(limiter.memory_growing(3 << 20, 4 << 20, None).unwrap());
+        let error = limiter.memory_growing(6 << 20, 7 << 20, None).unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(Violation::Memory(10))));
+    }
+
+    #[test]
+    fn progress_refills_the_budget() {
+        let budget = Budget::default();
+        let limit = Duration::from_millis(30);
+        for _ in 0..3 {
+            budget.tick(limit).unwrap();
+        }
+        budget.progress();
+        for _ in 0..3 {
+            budget.tick(limit).unwrap();
+        }
+        budget.tick(limit).unwrap_err();
+    }
+}

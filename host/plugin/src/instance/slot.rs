@@ -1,0 +1,191 @@
+//! The place of a mount's instance: what is handed to the core stays, the instance in it is replaced when it dies.
+
+use super::actor::{Instance, Start};
+use futures::future::BoxFuture;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex as AsyncMutex;
+use tokio::time::{sleep_until, timeout_at};
+use wasmount_types::{Blame, Error, ErrorKind};
+
+/// Deaths in a row, without an answered call in between, after which replacing takes time. Retrying the calls of an
+/// instance that died costs one or two of them.
+const FREE_DEATHS: u32 = 6;
+/// First pause after that, and after a failed `open`.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// What [`Opener::open`] returns.
+pub(crate) type BoxOpen<E> = BoxFuture<'static, Result<Arc<Instance<E>>, Error>>;
+
+/// Makes an instance and opens its mount.
+pub(crate) trait Opener<E>: Send + Sync + 'static {
+    /// Opens by `deadline`.
+    fn open(&self, deadline: Instant) -> BoxOpen<E>;
+
+    /// Longest time an `open` may take.
+    fn limit(&self) -> Duration;
+
+    /// Name of the plugin.
+    fn plugin(&self) -> &str;
+}
+
+struct State<E> {
+    current: Option<Arc<Instance<E>>>,
+    /// Deaths since a call was last answered.
+    deaths: u32,
+    /// Failed attempts to open since one succeeded, and how the last one failed.
+    failures: u32,
+    failure: Option<Error>,
+    not_before: Option<Instant>,
+}
+
+/// See the module.
+pub(crate) struct Slot<E: Start> {
+    opener: Arc<dyn Opener<E>>,
+    control: tokio::runtime::Handle,
+    state: Mutex<State<E>>,
+    opening: Arc<AsyncMutex<()>>,
+    /// Calls that lost their instance are repeated one at a time: the one that kills it again kills no other's repetition.
+    pub(crate) repeats: AsyncMutex<()>,
+}
+
+fn pause(times: u32) -> Duration {
+    FIRST_PAUSE.saturating_mul(1 << times.min(16)).min(LONGEST_PAUSE)
+}
+
+impl<E: Start> Slot<E> {
+    /// A slot with its first instance.
+    pub(crate) fn new(
+        opener: Arc<dyn Opener<E>>,
+        control: tokio::runtime::Handle,
+        first: Arc<Instance<E>>,
+    ) -> Arc<Self> {
+        let state = State { current: Some(first), deaths: 0, failures: 0, failure: None, not_before: None };
+        Arc::new(Self {
+            opener,
+            control,
+            state: Mutex::new(state),
+            opening: Arc::default(),
+            repeats: AsyncMutex::default(),
+        })
+    }
+
+    /// Name of the plugin.
+    pub(crate) fn plugin(&self) -> &str {
+        self.opener.plugin()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<E>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn live(&self) -> Option<Arc<Instance<E>>> {
+        let mut state = self.state();
+        let current = state.current.clone()?;
+        if current.is_alive() {
+            return Some(current);
+        }
+        Self::bury(&mut state, &current);
+        None
+    }
+
+    /// Takes a dead instance out and decides when there may be another.
+    fn bury(state: &mut State<E>, dead: &Arc<Instance<E>>) {
+        if !state.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, dead)) {
+            return;
+        }
+        state.current = None;
+        state.deaths = if dead.answered() > 0 { 1 } else { state.deaths.saturating_add(1) };
+        if state.deaths > FREE_DEATHS {
+            state.not_before = Some(Instant::now() + pause(state.deaths - FREE_DEATHS - 1));
+        }
+    }
+
+    /// The caller found this instance dead.
+    pub(crate) fn lost(&self, dead: &Arc<Instance<E>>, reason: &str) {
+        let mut state = self.state();
+        if state.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, dead)) {
+            tracing::error!(target: "plugin", plugin = self.plugin(), "plugin died and is started again: {reason}");
+        }
+        Self::bury(&mut state, dead);
+    }
+
+    /// The guest asked for a fresh `open`: the next call gets another instance, calls in flight end in this one.
+    pub(crate) fn retire(&self, old: &Arc<Instance<E>>) {
+        let mut state = self.state();
+        if state.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, old)) {
+            state.current = None;
+        }
+    }
+
+    /// A live instance, opened if there is none.
+    ///
+    /// # Errors
+    /// `timed-out`; the error of `open`, which is repeated without another attempt while it is fresh.
+    pub(crate) async fn instance(self: &Arc<Self>, deadline: Instant) -> Result<Arc<Instance<E>>, Error> {
+        if let Some(live) = self.live() {
+            return Ok(live);
+        }
+        let late =
+            || Error::timed_out(Blame::Plugin, format_args!("starting plugin {} again", self.plugin()));
+        let turn =
+            timeout_at(deadline.into(), self.opening.clone().lock_owned()).await.map_err(|_| late())?;
+        if let Some(live) = self.live() {
+            return Ok(live);
+        }
+        let (not_before, failure) = {
+            let state = self.state();
+            (state.not_before.filter(|until| *until > Instant::now()), state.failure.clone())
+        };
+        if let Some(until) = not_before {
+            if let Some(failure) = failure {
+                return Err(failure);
+            }
+            if until >= deadline {
+                let text = format!(
+                    "plugin {} keeps dying and is not started again before {:?}",
+                    self.plugin(),
+                    pause_left(until)
+                );
+                return Err(Error::new(ErrorKind::Unavailable, Blame::Plugin, text));
+            }
+            sleep_until(until.into()).await;
+        }
+        // In a task of its own: whoever waits may leave, and the next one finds the instance.
+        let slot = self.clone();
+        let opened = self.control.spawn(async move {
+            let _turn = turn;
+            let limit = Instant::now() + slot.opener.limit();
+            let opened = slot.opener.open(limit).await;
+            let mut state = slot.state();
+            match &opened {
+                Ok(instance) => {
+                    state.current = Some(instance.clone());
+                    (state.failures, state.failure, state.not_before) = (0, None, None);
+                }
+                Err(error) => {
+                    state.not_before = Some(Instant::now() + pause(state.failures));
+                    state.failures = state.failures.saturating_add(1);
+                    state.failure = Some(error.clone());
+                }
+            }
+            drop(state);
+            opened
+        });
+        match timeout_at(deadline.into(), opened).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(_)) => {
+                Err(Error::new(ErrorKind::Interrupted, Blame::Host, "the plugin host is being stopped"))
+            }
+            Err(_) => Err(late()),
+        }
+    }
+}
+
+fn pause_left(until: Instant) -> Duration {
+    Duration::from_millis(
+        u64::try_from(until.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(0),
+    )
+}

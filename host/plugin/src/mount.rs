@@ -1,0 +1,97 @@
+//! A mount of the Dataset, as a source of providers for the core.
+
+use crate::adapter::v0_1::{MountData, ObjectsProvider, Open};
+use crate::engine::Machine;
+use crate::grants;
+use crate::host::Plugin;
+use crate::instance::{Rights, Slot};
+use crate::options::entry::{pairs_without_secrets, without_secrets};
+use crate::options::resolve::Resolver;
+use crate::spec::MountSpec;
+use std::sync::Arc;
+use std::time::Instant;
+use wasmount_core::ports::{BoxFuture, Provider, ProviderInfo, ProviderSource};
+use wasmount_net::{HttpClient, MountNet, ReachPolicy, Redactor, SecretsDir};
+use wasmount_types::{Blame, Error, ErrorKind, MountId, RequestCtx};
+
+/// One mount through one plugin.
+pub struct PluginMount {
+    pub(crate) machine: Arc<Machine>,
+    pub(crate) plugin: Arc<Plugin>,
+    /// Without the network, which depends on options that may come from files.
+    pub(crate) rights: Rights,
+    pub(crate) redactor: Redactor,
+    pub(crate) spec: Arc<MountSpec>,
+    pub(crate) http: HttpClient,
+    pub(crate) policy: ReachPolicy,
+}
+
+impl PluginMount {
+    /// Checks the options and makes everything an instance gets. Reads files.
+    fn prepare(&self) -> Result<(Open, Vec<String>), Error> {
+        let (spec, description) = (&self.spec, self.plugin.description());
+        let secrets = SecretsDir::with_redactor(&spec.secrets_dir, self.redactor.clone());
+        let resolver = Resolver {
+            mount: &spec.id,
+            description,
+            secrets: &secrets,
+            limits: &self.rights.limits,
+            strict: spec.strict_options,
+        };
+        let resolved = resolver.resolve(&spec.options)?;
+        let granted = grants::grants(description, &resolved.settings, &spec.mount_point, spec.read_only);
+        let policy = grants::policy(description, &resolved.settings, &self.policy);
+        let net = MountNet::new(self.http.clone(), granted, policy, &spec.tls, Some(spec.request_timeout))
+            .map_err(|e| e.context(format_args!("mount {}", spec.id)))?;
+        // After the secrets have become known to the redactor.
+        let hidden =
+            |json: &serde_json::Value| without_secrets(description, &self.redactor, json).to_string();
+        let mount = MountData {
+            id: spec.id.to_string(),
+            entry: hidden(&spec.entry),
+            runtime_options: pairs_without_secrets(description, &self.redactor, &spec.runtime_options),
+            persistent_volume: spec.persistent_volume.as_ref().map(hidden),
+            settings: resolved.settings,
+            mount_point: spec.mount_point.clone(),
+            read_only: spec.read_only,
+        };
+        let open = Open {
+            machine: self.machine.clone(),
+            pre: self.plugin.pre.clone(),
+            rights: Rights { net: Some(Arc::new(net)), ..self.rights.clone() },
+            mount: Arc::new(mount),
+        };
+        Ok((open, resolved.warnings))
+    }
+
+    async fn open(&self, ctx: RequestCtx) -> Result<(Provider, ProviderInfo), Error> {
+        let control = self.machine.control()?;
+        let (open, mut warnings) = self.prepare()?;
+        let deadline = ctx.deadline.min(Instant::now() + self.rights.limits.open);
+        // On threads that do not share their timers with a guest, and not stopped halfway if the caller leaves.
+        let run = open.clone();
+        let opened = control.spawn(async move { run.run(deadline).await }).await;
+        let opened = opened.map_err(|_| {
+            Error::new(ErrorKind::Interrupted, Blame::Host, "the plugin host is being stopped")
+        })??;
+        warnings.extend(opened.info.warnings);
+        let provider = ObjectsProvider {
+            capabilities: opened.capabilities,
+            limits: open.rights.limits.clone(),
+            log: open.rights.log.clone(),
+            slot: Slot::new(Arc::new(open), control, opened.instance),
+        };
+        let info = ProviderInfo { warnings, ..opened.info };
+        Ok((Provider::Objects(Arc::new(provider)), info))
+    }
+}
+
+impl ProviderSource for PluginMount {
+    fn mount(&self) -> &MountId {
+        &self.spec.id
+    }
+
+    fn open(&self, ctx: RequestCtx) -> BoxFuture<'_, Result<(Provider, ProviderInfo), Error>> {
+        Box::pin(self.open(ctx))
+    }
+}

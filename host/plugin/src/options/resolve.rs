@@ -1,0 +1,253 @@
+//! Which value of an option holds, and where it is kept.
+//!
+//! A later source wins over an earlier one ([`OptionSource`]). A value that begins with `/etc/fluid/secrets/` is the path of
+//! a file, for an option of any kind and whoever wrote it. The operator, on the command line, may also name any
+//! other file: `-o KEY=@PATH` or `-o KEY-file=PATH`.
+
+use super::{Plain, Setting, Value, parse, suggest};
+use crate::description::{Description, OptionKind, OptionSpec};
+use crate::limits::Limits;
+use crate::spec::{OptionInput, OptionSource};
+use bytes::Bytes;
+use std::path::Path;
+use wasmount_net::SecretsDir;
+use wasmount_types::{Blame, Error, ErrorKind, MountId};
+
+/// Options of one mount after validation.
+pub(crate) struct Resolved {
+    /// In the order of the plugin's table, with defaults.
+    pub(crate) settings: Vec<Setting>,
+    /// Sentences about things that were ignored.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// What the resolution needs to know.
+pub(crate) struct Resolver<'a> {
+    pub(crate) mount: &'a MountId,
+    pub(crate) description: &'a Description,
+    pub(crate) secrets: &'a SecretsDir,
+    pub(crate) limits: &'a Limits,
+    pub(crate) strict: bool,
+}
+
+/// An option as somebody wrote it, and the option of the table it means.
+struct Written<'a> {
+    input: &'a OptionInput,
+    spec: &'a OptionSpec,
+    /// Written as `NAME-file`.
+    is_file: bool,
+}
+
+/// How the person who has to change an option calls the place it is written in.
+fn place(source: OptionSource) -> &'static str {
+    match source {
+        OptionSource::Environment => "MOUNT_OPTIONS",
+        OptionSource::Runtime => "runtimeOptions",
+        OptionSource::Mount => "the mount's options",
+        OptionSource::Args => "the command line",
+    }
+}
+
+impl Resolver<'_> {
+    fn fail(&self, what: impl std::fmt::Display) -> Error {
+        Error::new(ErrorKind::Invalid, Blame::Plugin, format!("mount {}: {what}", self.mount))
+    }
+
+    /// Checks all options of a mount.
+    ///
+    /// # Errors
+    /// The first thing that is wrong: names the option, the mount and what to do.
+    pub(crate) fn resolve(&self, inputs: &[OptionInput]) -> Result<Resolved, Error> {
+        let mut warnings = Vec::new();
+        let mut written = Vec::new();
+        for input in inputs {
+            match self.recognise(input) {
+                Some(known) => written.push(known),
+                None => warnings.extend(self.unknown(input)?),
+            }
+        }
+        let mut settings = Vec::new();
+        for spec in &self.description.options {
+            if let Some(setting) = self.setting(spec, &written, &mut warnings)? {
+                settings.push(setting);
+            }
+        }
+        Ok(Resolved { settings, warnings })
+    }
+
+    fn recognise<'a>(&'a self, input: &'a OptionInput) -> Option<Written<'a>> {
+        if let Some(spec) = self.description.option(&input.name) {
+            return Some(Written { input, spec, is_file: false });
+        }
+        if input.source != OptionSource::Args {
+            return None;
+        }
+        let spec = self.description.option(input.name.strip_suffix("-file")?)?;
+        Some(Written { input, spec, is_file: true })
+    }
+
+    fn unknown(&self, input: &OptionInput) -> Result<Option<String>, Error> {
+        // Fluid's own, merged into every mount.
+        if input.name.starts_with("fluid.") {
+            return Ok(None);
+        }
+        let plugin = &self.description.name;
+        // Short and printable: a key may be as hostile as a value.
+        let name = crate::text::printable(&input.name, 100);
+        let known = self.description.options.iter().flat_map(OptionSpec::names);
+        let hint = match suggest::nearest(&input.name, known) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "see `wasmount plugin inspect` for the ones it has".to_owned(),
+        };
+        let text =
+            format!("option `{name}` in {} is unknown to plugin {plugin}; {hint}", place(input.source));
+        if matches!(input.source, OptionSource::Environment | OptionSource::Runtime) {
+            // These are written for all mounts and plugins together.
+            tracing::debug!(mount = %self.mount, "{text}");
+            return Ok(None);
+        }
+        if self.strict {
+            return Err(self.fail(text));
+        }
+        Ok(Some(format!("{text} It is ignored.")))
+    }
+
+    /// The value that holds, checked; the default; or nothing.
+    fn setting(
+        &self,
+        spec: &OptionSpec,
+        written: &[Written<'_>],
+        warnings: &mut Vec<String>,
+    ) -> Result<Option<Setting>, Error> {
+        let name = &spec.name;
+        let mut holds: Option<&Written<'_>> = None;
+        for candidate in written.iter().filter(|w| w.spec.name == *name) {
+            match holds {
+                Some(other)
+                    if other.input.source == candidate.input.source
+                        && other.input.name != candidate.input.name =>
+                {
+                    return Err(self.fail(format_args!(
+                        "options `{}` and `{}` in {} mean the same; remove one",
+                        other.input.name,
+                        candidate.input.name,
+                        place(candidate.input.source)
+                    )));
+                }
+                Some(other) if other.input.source > candidate.input.source => {}
+                _ => holds = Some(candidate),
+            }
+        }
+        if let Some(holds) = holds {
+            let value = self.value(holds, warnings)?;
+            let by_operator = holds.input.source == OptionSource::Args;
+            return Ok(Some(Setting { name: name.clone(), value, explicit: true, by_operator }));
+        }
+        if let Some(default) = &spec.default {
+            let value = parse::value(&spec.kind, default)
+                .map_err(|why| self.fail(format_args!("the default of option `{name}` {why}")))?;
+            return Ok(Some(Setting {
+                name: name.clone(),
+                value: Value::Plain(value),
+                explicit: false,
+                by_operator: false,
+            }));
+        }
+        if spec.required {
+            let mut names: Vec<String> = spec.names().map(|n| format!("`{n}`")).collect();
+            let first = names.remove(0);
+            let also = if names.is_empty() { String::new() } else { format!(" (or {})", names.join(", ")) };
+            let where_ = match spec.kind {
+                OptionKind::Secret { .. } => "the Dataset's encryptOptions",
+                _ => "the mount's options in the Dataset",
+            };
+            return Err(
+                self.fail(format_args!("option {first}{also} is missing; add it to {where_}: {}", spec.kind))
+            );
+        }
+        Ok(None)
+    }
+
+    fn value(&self, written: &Written<'_>, warnings: &mut Vec<String>) -> Result<Value, Error> {
+        let Written { input, spec, is_file } = written;
+        let (name, text) = (input.name.as_str(), input.value.as_str());
+        let operator = input.source == OptionSource::Args;
+        let path = match text.strip_prefix('@') {
+            _ if *is_file => Some(text),
+            Some(path) if operator && path.starts_with('/') => Some(path),
+            _ if operator && spec.kind == OptionKind::FileContent => Some(text),
+            _ => None,
+        };
+        // Below the secrets directory the usual rules hold, whoever wrote it.
+        let path = path.filter(|path| !SecretsDir::is_reference(path)).map(Path::new);
+        let reference = text.strip_prefix('@').filter(|_| operator).unwrap_or(text);
+        let named = |error: Error| error.context(format_args!("mount {}", self.mount));
+        match &spec.kind {
+            OptionKind::Secret { reveal } => {
+                let secret = match path {
+                    Some(path) => self.secrets.secret_at(name, path),
+                    None => self
+                        .secrets
+                        .secret(name, if SecretsDir::is_reference(reference) { reference } else { text }),
+                };
+                Ok(Value::Secret { secret: secret.map_err(named)?, reveal: *reveal })
+            }
+            OptionKind::FileContent => {
+                let limit = self.limits.buffer as u64;
+                let bytes = match path {
+                    Some(path) => self.read(name, path, limit)?,
+                    None => self.secrets.content(name, reference, limit).map_err(named)?,
+                };
+                Ok(Value::Content(Bytes::from(bytes)))
+            }
+            kind => {
+                let text = match path {
+                    Some(path) => {
+                        let bytes = self.read(name, path, wasmount_net::secrets::MAX_SECRET_BYTES)?;
+                        let text = String::from_utf8(bytes).map_err(|_| {
+                            self.fail(format_args!("option `{name}`: {} is not UTF-8", path.display()))
+                        })?;
+                        text.strip_suffix('\n')
+                            .map(|t| t.strip_suffix('\r').unwrap_or(t))
+                            .unwrap_or(&text)
+                            .to_owned()
+                    }
+                    None if SecretsDir::is_reference(reference) => {
+                        self.secrets.text(name, reference).map_err(named)?
+                    }
+                    None => text.to_owned(),
+                };
+                let value = parse::value(kind, &text).map_err(|why| {
+                    self.fail(format_args!("option `{name}` in {} {why}", place(input.source)))
+                })?;
+                if let Plain::Endpoints(_, Some(warning)) = &value {
+                    warnings.push(format!("option `{name}`: {warning}"));
+                }
+                Ok(Value::Plain(value))
+            }
+        }
+    }
+
+    /// A file the operator named.
+    fn read(&self, name: &str, path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
+        use std::io::Read as _;
+        let fail = |why: &dyn std::fmt::Display| {
+            self.fail(format_args!("option `{name}`: {}: {why}", path.display()))
+        };
+        let file = std::fs::File::open(path).map_err(|e| fail(&e))?;
+        // A pipe or device could keep us waiting or never end.
+        if !file.metadata().map_err(|e| fail(&e))?.is_file() {
+            return Err(fail(&"is not a regular file"));
+        }
+        let mut bytes = Vec::new();
+        file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| fail(&e))?;
+        if bytes.len() as u64 > limit {
+            return Err(fail(&format_args!("is larger than {limit} bytes")));
+        }
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+#[path = "resolve_tests.rs"]
+mod tests;

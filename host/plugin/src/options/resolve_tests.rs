@@ -1,0 +1,224 @@
+//! Sources, names and files.
+
+use super::*;
+use crate::description::{EndpointRule, NetworkNeeds};
+use std::path::PathBuf;
+
+fn option(name: &str, aliases: &[&str], kind: OptionKind) -> OptionSpec {
+    OptionSpec {
+        name: name.into(),
+        aliases: aliases.iter().map(|a| (*a).into()).collect(),
+        kind,
+        required: false,
+        default: None,
+        doc: String::new(),
+    }
+}
+
+fn description() -> Description {
+    let rule = EndpointRule {
+        protocols: vec!["https".into(), "http".into()],
+        default_port: 443,
+        many: false,
+        read_methods: vec![],
+    };
+    Description {
+        name: "s3".into(),
+        version: "1".into(),
+        summary: "x".into(),
+        schemes: vec!["s3".into()],
+        csi_drivers: vec![],
+        options: vec![
+            OptionSpec {
+                required: true,
+                ..option("endpoint", &["minio-url", "url"], OptionKind::Endpoint(rule))
+            },
+            OptionSpec { default: Some("us-east-1".into()), ..option("region", &[], OptionKind::Text) },
+            option("secret-key", &["minio-access-secret"], OptionKind::Secret { reveal: false }),
+            option("policy", &[], OptionKind::FileContent),
+            option("limit", &[], OptionKind::Size),
+        ],
+        network: NetworkNeeds::default(),
+    }
+}
+
+struct Fixture {
+    dir: tempfile::TempDir,
+    strict: bool,
+    description: Description,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("secrets/mine")).unwrap();
+        Self { dir, strict: false, description: description() }
+    }
+
+    fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    fn resolve(&self, options: &[(&str, &str, OptionSource)]) -> Result<Resolved, String> {
+        let inputs: Vec<_> = options
+            .iter()
+            .map(|(name, value, source)| OptionInput {
+                name: (*name).into(),
+                value: (*value).into(),
+                source: *source,
+            })
+            .collect();
+        let (mount, limits) = (MountId::new("data"), Limits::default());
+        let secrets = SecretsDir::new(self.dir.path().join("secrets"));
+        let description = &self.description;
+        let resolver =
+            Resolver { mount: &mount, description, secrets: &secrets, limits: &limits, strict: self.strict };
+        resolver.resolve(&inputs).map_err(|e| {
+            assert_eq!(e.blame == Blame::Plugin || e.blame == Blame::Caller || e.blame == Blame::Host, true);
+            e.message
+        })
+    }
+
+    fn shown(&self, options: &[(&str, &str, OptionSource)]) -> String {
+        let text = |setting: &Setting| {
+            let value = match &setting.value {
+                Value::Plain(Plain::Endpoints(e, _)) => format!("{}:{}", e[0].host, e[0].port),
+                Value::Plain(Plain::Text(text)) => text.clone(),
+                Value::Plain(other) => format!("{other:?}"),
+                Value::Secret { secret, .. } => format!("<{}>", String::from_utf8(secret.reveal()).unwrap()),
+                Value::Content(bytes) => format!("[{}]", String::from_utf8_lossy(bytes)),
+            };
+            format!("{}={value}{}", setting.name, if setting.explicit { "" } else { " (default)" })
+        };
+        self.resolve(options).unwrap().settings.iter().map(text).collect::<Vec<_>>().join(", ")
+    }
+}
+
+use OptionSource::{Args, Environment, Mount, Runtime};
+
+#[test]
+fn later_sources_win_and_aliases_are_one_option() {
+    let fixture = Fixture::new();
+    let shown = |options: &[_]| fixture.shown(options);
+    assert_eq!(shown(&[("minio-url", "http://a", Mount)]), "endpoint=a:80, region=us-east-1 (default)");
+    assert_eq!(
+        shown(&[
+            ("url", "http://args", Args),
+            ("endpoint", "http://mount", Mount),
+            ("region", "r", Environment)
+        ]),
+        "endpoint=args:80, region=r"
+    );
+    assert_eq!(
+        shown(&[("endpoint", "http://r", Runtime), ("url", "http://e", Environment)]),
+        "endpoint=r:80, region=us-east-1 (default)"
+    );
+    assert_eq!(
+        shown(&[("url", "http://1", Args), ("url", "http://2", Args)]),
+        "endpoint=2:80, region=us-east-1 (default)"
+    );
+    let both = fixture.resolve(&[("url", "http://a", Mount), ("endpoint", "http://b", Mount)]).err().unwrap();
+    assert!(
+        both.contains("mount data") && both.contains("`url` and `endpoint`") && both.contains("remove one"),
+        "{both}"
+    );
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let mut fixture = Fixture::new();
+    let fails = |fixture: &Fixture, options: &[_]| fixture.resolve(options).err().unwrap();
+    let missing = fails(&fixture, &[]);
+    assert!(
+        missing.contains("mount data") && missing.contains("`endpoint` (or `minio-url`, `url`) is missing"),
+        "{missing}"
+    );
+    let malformed = fails(&fixture, &[("url", "http://a", Mount), ("limit", "much", Mount)]);
+    assert!(malformed.contains("option `limit` in the mount's options must be a size"), "{malformed}");
+
+    let unknown = [
+        ("url", "http://a", Mount),
+        ("regoin", "x", Mount),
+        ("fluid.io/x", "y", Mount),
+        ("foo", "1", Runtime),
+        ("bar", "1", Environment),
+    ];
+    let warnings = fixture.resolve(&unknown).unwrap().warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].contains("`regoin`") && warnings[0].contains("did you mean `region`?"),
+        "{warnings:?}"
+    );
+    fixture.strict = true;
+    assert!(fails(&fixture, &unknown).contains("did you mean `region`?"));
+    assert!(
+        fixture.resolve(&unknown[3..]).is_err_and(|e| e.contains("`endpoint`")),
+        "only the missing option is an error"
+    );
+}
+
+#[test]
+fn a_query_after_the_endpoint_is_a_warning() {
+    let warnings = Fixture::new().resolve(&[("url", "http://own:9000/?x=1&y=<2>", Mount)]).unwrap().warnings;
+    assert!(warnings[0].contains("option `url`: its query"), "{warnings:?}");
+}
+
+#[test]
+fn values_of_any_kind_may_be_files_below_the_secrets_directory() {
+    let fixture = Fixture::new();
+    fixture.file("secrets/mine/url", "http://from-file:1\n");
+    fixture.file("secrets/mine/key", "hunter2\n");
+    fixture.file("secrets/mine/policy", "{}\n");
+    let options = [
+        ("minio-url", "/etc/fluid/secrets/mine/url", Mount),
+        ("minio-access-secret", "/etc/fluid/secrets/mine/key", Mount),
+        ("policy", "/etc/fluid/secrets/mine/policy", Mount),
+    ];
+    assert_eq!(
+        fixture.shown(&options),
+        "endpoint=from-file:1, region=us-east-1 (default), secret-key=<hunter2>, policy=[{}\n]"
+    );
+    assert!(
+        fixture
+            .shown(&[("url", "http://a", Mount), ("secret-key", "literal", Mount)])
+            .contains("secret-key=<literal>")
+    );
+
+    for missing in ["url", "secret-key", "policy"] {
+        let options = [("endpoint", "http://a", Runtime), (missing, "/etc/fluid/secrets/mine/none", Mount)];
+        let error = fixture.resolve(&options).err().unwrap();
+        assert!(error.contains("data") && error.contains(missing) && error.contains("mine/none"), "{error}");
+    }
+    let escape = fixture
+        .resolve(&[("url", "http://a", Mount), ("secret-key", "/etc/fluid/secrets/../../passwd", Mount)]);
+    assert!(escape.is_err());
+}
+
+#[test]
+fn only_the_operator_names_other_files() {
+    let fixture = Fixture::new();
+    let path = fixture.file("elsewhere", "value\n");
+    let (path, at) = (path.to_str().unwrap(), format!("@{}", path.display()));
+    let with = |option: (&'static str, &str, OptionSource)| {
+        fixture.resolve(&[("endpoint", "http://a", Mount), (option.0, option.1, option.2)])
+    };
+    let value = |option: (&'static str, &str, OptionSource)| {
+        fixture.shown(&[("endpoint", "http://a", Mount), (option.0, option.1, option.2)])
+    };
+    assert!(value(("secret-key", &at, Args)).contains("secret-key=<value>"));
+    assert!(value(("secret-key-file", path, Args)).contains("secret-key=<value>"));
+    assert!(value(("region", &at, Args)).contains("region=value"));
+    assert!(value(("region-file", path, Args)).contains("region=value"));
+    assert!(value(("policy", path, Args)).contains("policy=[value\n]"));
+
+    // From a Dataset the same texts are literals, unknown keys or errors.
+    assert!(value(("region", &at, Mount)).contains(&format!("region={at}")));
+    assert!(value(("secret-key", &at, Mount)).contains(&format!("secret-key=<{at}>")));
+    assert_eq!(with(("secret-key-file", path, Mount)).unwrap().warnings.len(), 1);
+    assert!(with(("policy", path, Mount)).is_err());
+    let missing = with(("region", "@/nonexistent", Args)).err().unwrap();
+    assert!(missing.contains("option `region`: /nonexistent"), "{missing}");
+    assert!(with(("region", "@/dev/zero", Args)).err().unwrap().contains("not a regular file"));
+}
