@@ -1,0 +1,230 @@
+//! A mount from beginning to end.
+
+use crate::adapter::Adapter;
+use crate::options::MountOptions;
+use crate::serve::Server;
+use crate::stale::{self, StaleError};
+use crate::{bdi, mountinfo};
+use fuser::{Config, InitFlags, KernelConfig, MountOption, Session, SessionACL};
+use rustix::mount::{UnmountFlags, unmount};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::watch;
+use wasmount_core::FileSystem;
+
+/// Read-ahead requests the kernel may have in flight. Its default with fuser is 16, too few for a remote store.
+const MAX_BACKGROUND: u16 = 128;
+
+/// Largest WRITE, and through INIT's `max_pages` also the largest READ, in bytes.
+const MAX_WRITE: u32 = 1 << 20;
+
+/// Why there is no mount.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    /// Something at the target is in the way.
+    #[error(transparent)]
+    Stale(#[from] StaleError),
+    /// The target cannot be a mount point.
+    #[error("cannot use {} as a mount point: {cause}", target.display())]
+    Target {
+        /// The mount point.
+        target: PathBuf,
+        /// What is wrong with it.
+        cause: io::Error,
+    },
+    /// The kernel refused.
+    #[error(
+        "cannot mount at {}: {cause}; mounting needs /dev/fuse and CAP_SYS_ADMIN (a privileged container, or \
+         --device /dev/fuse --cap-add SYS_ADMIN)",
+        target.display()
+    )]
+    Mount {
+        /// The mount point.
+        target: PathBuf,
+        /// What the kernel said.
+        cause: io::Error,
+    },
+    /// The mount could not be taken away.
+    #[error("cannot unmount {}: {cause}", target.display())]
+    Unmount {
+        /// The mount point.
+        target: PathBuf,
+        /// What the kernel said.
+        cause: io::Error,
+    },
+    /// Reading requests failed.
+    #[error("the FUSE session at {} broke off: {cause}", target.display())]
+    Session {
+        /// The mount point.
+        target: PathBuf,
+        /// What happened.
+        cause: String,
+    },
+}
+
+/// A live mount. Dropping it neither unmounts nor ends it.
+pub struct Mounted {
+    target: PathBuf,
+    device: Option<String>,
+    ended: watch::Receiver<Option<Result<(), String>>>,
+}
+
+impl Mounted {
+    /// The mount point, absolute and without symbolic links.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Takes the mount away from its place. Who uses it keeps it alive: [`Self::ended`] says when that is over.
+    ///
+    /// A mount that somebody else has taken away already is fine, and one that somebody has put in its place is
+    /// left alone.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or another mount lies on top.
+    pub fn unmount(&self) -> Result<(), MountError> {
+        let fail = |cause| MountError::Unmount { target: self.target.clone(), cause };
+        let here = mountinfo::at(&self.target).map_err(fail)?;
+        let ours = |entry: &mountinfo::MountEntry| Some(&entry.device) == self.device.as_ref();
+        if !here.iter().any(ours) {
+            return Ok(());
+        }
+        if let Some(top) = here.last().filter(|entry| !ours(entry)) {
+            return Err(fail(io::Error::other(format!("a {} mount lies on top of it", top.fs_type))));
+        }
+        match unmount(&self.target, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+            Ok(()) | Err(rustix::io::Errno::INVAL) => Ok(()),
+            Err(errno) => Err(fail(errno.into())),
+        }
+    }
+
+    /// Waits until the kernel has ended the session: unmounted, by us or by anybody, and used no more.
+    ///
+    /// # Errors
+    /// When it ended in another way.
+    ///
+    /// # Cancellation safety
+    /// May be dropped and called again.
+    pub async fn ended(&self) -> Result<(), MountError> {
+        let mut ended = self.ended.clone();
+        let outcome = match ended.wait_for(Option::is_some).await {
+            Ok(value) => value.clone().unwrap_or(Ok(())),
+            Err(_) => Err("its thread is gone".to_owned()),
+        };
+        outcome.map_err(|cause| MountError::Session { target: self.target.clone(), cause })
+    }
+}
+
+/// Cleans the target, creates it, mounts `fs` on it read-only and serves it from threads of its own; requests that
+/// have to wait run on `runtime`.
+///
+/// # Errors
+/// Each names the mount point and what to do.
+pub fn mount(
+    fs: Arc<dyn FileSystem>,
+    runtime: tokio::runtime::Handle,
+    options: &MountOptions,
+) -> Result<Mounted, MountError> {
+    let target = prepare(&options.target)?;
+    let fail = |cause| MountError::Mount { target: target.clone(), cause };
+    let adapter = Adapter::new(Server::new(fs, runtime, options.request_timeout));
+    let session = Session::new(adapter, &target, &session_config(options)).map_err(fail)?;
+
+    // The kernel waits with its first request until the threads run; until then nothing here may touch the mount.
+    let device = mountinfo::at(&target).map_err(fail)?.into_iter().next_back().map(|entry| entry.device);
+    if let Some(device) = &device
+        && let Err(error) = bdi::set_read_ahead(device, options.read_ahead_kib)
+    {
+        tracing::info!(%error, "reads stay at 128 KiB each, because /sys is not writable here");
+    }
+    let (tell, ended) = watch::channel(None);
+    std::thread::Builder::new()
+        .name("fuse-session".to_owned())
+        .spawn(move || {
+            let outcome = session.run().map_err(|error| error.to_string());
+            // Nobody may be listening any more.
+            let _ = tell.send(Some(outcome));
+        })
+        .map_err(fail)?;
+    Ok(Mounted { target, device, ended })
+}
+
+/// Makes an empty mount point of the target and returns its real path.
+fn prepare(target: &Path) -> Result<PathBuf, MountError> {
+    let fail = |cause| MountError::Target { target: target.to_owned(), cause };
+    let Some(name) = target.file_name() else {
+        return Err(fail(io::Error::other("the path must end in the name of a directory")));
+    };
+    // Not the target itself: on a dead mount even looking at it fails.
+    let parent = match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(parent).map_err(fail)?;
+    let path = parent.canonicalize().map_err(fail)?.join(name);
+    detach(&path)?;
+    std::fs::create_dir_all(&path).map_err(fail)?;
+    let real = path.canonicalize().map_err(fail)?;
+    if real != path {
+        detach(&real)?;
+    }
+    Ok(real)
+}
+
+fn detach(path: &Path) -> Result<(), MountError> {
+    for entry in stale::detach_all(path)? {
+        tracing::warn!(
+            target = %path.display(),
+            fs_type = entry.fs_type,
+            source = entry.source,
+            "detached the mount that an earlier process left here"
+        );
+    }
+    Ok(())
+}
+
+fn session_config(options: &MountOptions) -> Config {
+    let word = |text: &str| {
+        let clean = |c: char| if c.is_whitespace() || c.is_control() || c == ',' { '_' } else { c };
+        text.chars().map(clean).collect::<String>()
+    };
+    let mut config = Config::default();
+    config.mount_options = vec![
+        MountOption::FSName(word(&options.source)),
+        // fuser's `Subtype` does not reach the kernel when it mounts by itself.
+        MountOption::CUSTOM(format!("subtype={}", word(&options.subtype))),
+        MountOption::DefaultPermissions,
+        MountOption::RO,
+        MountOption::NoSuid,
+        MountOption::NoDev,
+    ];
+    // `allow_other`: applications run as anybody.
+    config.acl = SessionACL::All;
+    config.n_threads = Some(options.threads.max(1));
+    // A cloned descriptor could not be handed to a successor process.
+    config.clone_fd = false;
+    config
+}
+
+/// Answers INIT (`fuse_init_out` of the kernel's `fuse.h`).
+pub(crate) fn negotiate(config: &mut KernelConfig) {
+    // Each setter says what it would have taken instead.
+    if let Err(most) = config.set_max_readahead(u32::MAX) {
+        let _ = config.set_max_readahead(most);
+    }
+    let _ = config.set_max_write(MAX_WRITE);
+    let _ = config.set_max_background(MAX_BACKGROUND);
+    let _ = config.set_congestion_threshold(MAX_BACKGROUND / 4 * 3);
+    for wanted in [
+        // Attributes come with the listing at no cost, so one pass serves `ls -l`.
+        InitFlags::FUSE_DO_READDIRPLUS,
+        InitFlags::FUSE_PARALLEL_DIROPS,
+        InitFlags::FUSE_ASYNC_DIO,
+        // A node stands for one version, so its pages never get old.
+        InitFlags::FUSE_EXPLICIT_INVAL_DATA,
+    ] {
+        // An older kernel lacks some: it works without.
+        let _ = config.add_capabilities(wanted);
+    }
+}

@@ -1,0 +1,190 @@
+//! A file system in memory with switchable faults, for tests of the adapter.
+
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+use wasmount_core::FileSystem;
+use wasmount_core::fs::{DirEntry, Entry, FsStats, OpenFile, ReadDir};
+use wasmount_core::ports::BoxFuture;
+use wasmount_types::{Attr, Blame, Error, ErrorKind, Fh, FileKind, Ino, Name, RequestCtx, Timestamp};
+
+pub(crate) const MANY: u64 = 10_000;
+const MANY_DIR: u64 = 3;
+const BIG: u64 = 4;
+const HANG: u64 = 5;
+const PANIC: u64 = 6;
+const SLOW_OPEN: u64 = 7;
+const FIRST_OF_MANY: u64 = 1000;
+pub(crate) const BIG_SIZE: u64 = 40 << 20;
+
+/// Root: `many/` (10,000 files, odd ones without attributes in listings), `big`, `hang`, `panic`, `slow-open`.
+#[derive(Default)]
+pub(crate) struct Memory {
+    /// Look-ups minus forgets, by node.
+    pub(crate) lookups: Mutex<HashMap<u64, i64>>,
+    /// Opens minus releases.
+    pub(crate) open: AtomicI64,
+    pub(crate) reads: AtomicU64,
+    pub(crate) readdirs: AtomicU64,
+    next: AtomicU64,
+}
+
+/// Byte of `big` at an offset: no two nearby blocks are equal.
+pub(crate) fn big_byte(offset: u64) -> u8 {
+    (offset ^ (offset >> 8) ^ (offset >> 16).wrapping_mul(31)) as u8
+}
+
+fn attr(ino: u64) -> Attr {
+    let (kind, size) = match ino {
+        1 | MANY_DIR => (FileKind::Directory, 4096),
+        BIG => (FileKind::Regular, BIG_SIZE),
+        FIRST_OF_MANY.. => (FileKind::Regular, ino),
+        _ => (FileKind::Regular, 10),
+    };
+    let perm = if kind == FileKind::Directory { 0o755 } else { 0o644 };
+    let mtime = Timestamp { seconds: 1_600_000_000, nanoseconds: 5 };
+    Attr { ino: Ino(ino), kind, perm, nlink: 1, uid: 12, gid: 34, size, mtime }
+}
+
+fn entry(ino: u64) -> Entry {
+    Entry { attr: attr(ino), ttl: Duration::from_secs(60) }
+}
+
+const ROOT: [(&str, u64); 5] =
+    [("many", MANY_DIR), ("big", BIG), ("hang", HANG), ("panic", PANIC), ("slow-open", SLOW_OPEN)];
+
+impl Memory {
+    fn count(&self, ino: u64, by: i64) {
+        *self.lookups.lock().unwrap().entry(ino).or_default() += by;
+    }
+
+    fn handle(&self, ino: u64) -> Fh {
+        Fh(self.next.fetch_add(1, Ordering::Relaxed) << 32 | ino)
+    }
+}
+
+impl FileSystem for Memory {
+    fn lookup<'a>(
+        &'a self,
+        _ctx: RequestCtx,
+        parent: Ino,
+        name: &'a Name,
+    ) -> BoxFuture<'a, Result<Entry, Error>> {
+        Box::pin(async move {
+            let text = name.as_str().unwrap_or("");
+            let found = match parent.0 {
+                1 => ROOT.iter().find(|(n, _)| *n == text).map(|(_, ino)| *ino),
+                MANY_DIR => {
+                    text.strip_prefix("file-").and_then(|n| n.parse().ok()).map(|n: u64| FIRST_OF_MANY + n)
+                }
+                _ => None,
+            };
+            // Half of the look-ups have to wait, so that both ways through the adapter are used.
+            if found.is_some_and(|ino| ino % 2 == 0) {
+                tokio::time::sleep(Duration::from_micros(50)).await;
+            }
+            let ino = found.ok_or_else(|| Error::not_found(name))?;
+            self.count(ino, 1);
+            Ok(entry(ino))
+        })
+    }
+
+    fn forget(&self, ino: Ino, count: u64) {
+        self.count(ino.0, -(count as i64));
+    }
+
+    fn getattr(&self, _ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<Entry, Error>> {
+        Box::pin(async move { Ok(entry(ino.0)) })
+    }
+
+    fn open(&self, _ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<OpenFile, Error>> {
+        Box::pin(async move {
+            if ino.0 == SLOW_OPEN {
+                // Longer than the request's deadline in the tests, but it does succeed.
+                tokio::time::sleep(Duration::from_millis(2300)).await;
+            }
+            self.open.fetch_add(1, Ordering::SeqCst);
+            Ok(OpenFile { fh: self.handle(ino.0), keep_cache: true })
+        })
+    }
+
+    fn read(&self, ctx: RequestCtx, fh: Fh, offset: u64, size: u32) -> BoxFuture<'_, Result<Bytes, Error>> {
+        Box::pin(async move {
+            let ino = fh.0 & 0xffff_ffff;
+            self.reads.fetch_add(1, Ordering::Relaxed);
+            assert!(ctx.pid < u32::MAX && ino != PANIC, "a fault on purpose");
+            if ino == HANG {
+                std::future::pending::<()>().await;
+            }
+            let end = (offset + u64::from(size)).min(attr(ino).size);
+            tokio::task::yield_now().await;
+            Ok((offset..end.max(offset)).map(big_byte).collect())
+        })
+    }
+
+    fn release(&self, _fh: Fh) {
+        self.open.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn opendir(&self, _ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<Fh, Error>> {
+        Box::pin(async move { Ok(self.handle(ino.0)) })
+    }
+
+    fn readdir(
+        &self,
+        _ctx: RequestCtx,
+        fh: Fh,
+        request: ReadDir,
+    ) -> BoxFuture<'_, Result<Vec<DirEntry>, Error>> {
+        Box::pin(async move {
+            self.readdirs.fetch_add(1, Ordering::Relaxed);
+            let all: Vec<(String, u64)> = match fh.0 & 0xffff_ffff {
+                1 => ROOT.iter().map(|(name, ino)| ((*name).to_owned(), *ino)).collect(),
+                _ => (0..MANY).map(|n| (format!("file-{n}"), FIRST_OF_MANY + n)).collect(),
+            };
+            let skip = request.offset as usize;
+            let page = all.into_iter().enumerate().skip(skip).take(request.limit);
+            Ok(page
+                .map(|(index, (name, ino))| {
+                    let with = request.plus && (ino < FIRST_OF_MANY || ino % 2 == 0);
+                    if with {
+                        self.count(ino, 1);
+                    }
+                    DirEntry {
+                        name: Name::new(name.as_bytes()).unwrap(),
+                        ino: Ino(ino),
+                        kind: attr(ino).kind,
+                        next_offset: index as u64 + 1,
+                        entry: with.then(|| entry(ino)),
+                    }
+                })
+                .collect())
+        })
+    }
+
+    fn releasedir(&self, _fh: Fh) {}
+
+    fn statfs(&self) -> FsStats {
+        FsStats { block_size: 4096, blocks: 1000, blocks_free: 400, files: 77, name_max: 255 }
+    }
+
+    fn getxattr<'a>(
+        &'a self,
+        _ctx: RequestCtx,
+        _ino: Ino,
+        name: &'a [u8],
+    ) -> BoxFuture<'a, Result<Bytes, Error>> {
+        Box::pin(async move {
+            match name {
+                b"user.wasmount.error" => Ok(Bytes::from_static(b"no such bucket")),
+                _ => Err(Error::new(ErrorKind::NoAttribute, Blame::Caller, "none")),
+            }
+        })
+    }
+
+    fn listxattr(&self, _ctx: RequestCtx, _ino: Ino) -> BoxFuture<'_, Result<Vec<Vec<u8>>, Error>> {
+        Box::pin(async move { Ok(vec![b"user.a".to_vec(), b"user.wasmount.error".to_vec()]) })
+    }
+}

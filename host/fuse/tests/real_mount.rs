@@ -1,0 +1,293 @@
+//! The adapter through a real mount. Needs root and `/dev/fuse`.
+
+#![allow(missing_docs, reason = "tests")]
+
+mod memory;
+
+use memory::{BIG_SIZE, MANY, Memory, big_byte};
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use wasmount_fuse::{MountError, MountOptions, Mounted, mount, read_mountinfo};
+
+/// A mounted [`Memory`], taken away at the end of the test whatever happens.
+struct Fixture {
+    fs: Arc<Memory>,
+    mounted: Mounted,
+    runtime: tokio::runtime::Runtime,
+    dir: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self::at(dir)
+    }
+
+    fn at(dir: tempfile::TempDir) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let fs = Arc::new(Memory::default());
+        let mut options = MountOptions::new(target(&dir));
+        options.request_timeout = Duration::from_secs(1);
+        options.source = "memory test".into();
+        let mounted =
+            mount(fs.clone(), runtime.handle().clone(), &options).expect("mounting needs root and /dev/fuse");
+        Self { fs, mounted, runtime, dir }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        target(&self.dir).join(name)
+    }
+
+    fn wait_for_end(&self) {
+        let end = async { tokio::time::timeout(Duration::from_secs(5), self.mounted.ended()).await };
+        self.runtime.block_on(end).expect("the session ends after the unmount").expect("without an error");
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        self.mounted.unmount().unwrap();
+    }
+}
+
+fn target(dir: &tempfile::TempDir) -> PathBuf {
+    // Not there yet, two levels, and a name that mountinfo escapes.
+    dir.path().join("runtime mnt/thin-fuse")
+}
+
+fn mounts_at(path: &Path) -> Vec<wasmount_fuse::MountEntry> {
+    read_mountinfo().unwrap().into_iter().filter(|entry| entry.mount_point == path).collect()
+}
+
+#[test]
+fn kernel_sees_type_options_and_read_ahead() {
+    let fixture = Fixture::new();
+    let here = mounts_at(&target(&fixture.dir));
+    assert_eq!(here.len(), 1);
+    assert_eq!(here[0].fs_type, "fuse.wasmount");
+    assert_eq!(here[0].source, "memory_test");
+    let line = fs::read_to_string("/proc/self/mounts").unwrap();
+    let line = line.lines().find(|line| line.starts_with("memory_test ")).unwrap().to_owned();
+    for option in ["ro,", "nosuid", "nodev", "default_permissions", "allow_other"] {
+        assert!(line.contains(option), "{option} in {line}");
+    }
+    let bdi = format!("/sys/class/bdi/{}/read_ahead_kb", here[0].device);
+    assert_eq!(fs::read_to_string(bdi).unwrap().trim(), "1024");
+}
+
+#[test]
+fn attributes_and_statfs() {
+    let fixture = Fixture::new();
+    let meta = fs::metadata(fixture.path("big")).unwrap();
+    assert_eq!((meta.len(), meta.uid(), meta.gid(), meta.mode()), (BIG_SIZE, 12, 34, 0o100_644));
+    assert_eq!((meta.mtime(), meta.mtime_nsec()), (1_600_000_000, 5));
+    assert!(fs::metadata(fixture.path("many")).unwrap().is_dir());
+    let df = rustix::fs::statvfs(target(&fixture.dir)).unwrap();
+    assert_eq!((df.f_blocks, df.f_bfree, df.f_frsize, df.f_namemax), (1000, 400, 4096, 255));
+    let gone = fs::metadata(fixture.path("nothing")).unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::NotFound);
+    let long = fs::metadata(fixture.path(&"x".repeat(300))).unwrap_err();
+    assert_eq!(long.raw_os_error(), Some(36), "ENAMETOOLONG");
+}
+
+#[test]
+fn ten_thousand_entries_once_each_and_every_lookup_is_accounted_for() {
+    let fixture = Fixture::new();
+    let listed: Vec<String> = fs::read_dir(fixture.path("many"))
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            let number: u64 = name.strip_prefix("file-").unwrap().parse().unwrap();
+            assert_eq!(entry.metadata().unwrap().len(), 1000 + number);
+            name
+        })
+        .collect();
+    assert_eq!(listed.len() as u64, MANY);
+    assert_eq!(listed.iter().collect::<HashSet<_>>().len() as u64, MANY);
+    let messages = fixture.fs.readdirs.load(Ordering::Relaxed);
+    assert!(messages < 150, "{messages} READDIRPLUS messages for 10,000 entries");
+
+    // What the kernel gives back must be exactly what was counted, or nodes leak or vanish early.
+    rustix::fs::sync();
+    fs::write("/proc/sys/vm/drop_caches", "2").unwrap();
+    let patience = Instant::now() + Duration::from_secs(10);
+    loop {
+        let lookups = fixture.fs.lookups.lock().unwrap();
+        assert!(lookups.values().all(|count| *count >= 0), "a node was forgotten more often than looked up");
+        if lookups.iter().filter(|(ino, _)| **ino >= 1000).all(|(_, count)| *count == 0) {
+            break;
+        }
+        drop(lookups);
+        assert!(Instant::now() < patience, "some look-ups were never given back");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn plain_readdir_has_dots_first() {
+    let fixture = Fixture::new();
+    let out = std::process::Command::new("ls").arg("-fa").arg(target(&fixture.dir)).output().unwrap();
+    let names = String::from_utf8(out.stdout).unwrap();
+    assert_eq!(names.lines().collect::<Vec<_>>(), [".", "..", "many", "big", "hang", "panic", "slow-open"]);
+}
+
+#[test]
+fn parallel_readers_see_the_right_bytes() {
+    let fixture = Fixture::new();
+    std::thread::scope(|scope| {
+        for reader in 0..8_u64 {
+            let path = fixture.path("big");
+            scope.spawn(move || {
+                let file = File::open(path).unwrap();
+                let mut buffer = vec![0; 300_000];
+                for step in 0..20 {
+                    let offset = (reader * 7_654_321 + step * 1_234_567) % BIG_SIZE;
+                    let n = file.read_at(&mut buffer, offset).unwrap();
+                    assert_eq!(n as u64, (BIG_SIZE - offset).min(300_000));
+                    for (i, byte) in buffer[..n].iter().enumerate() {
+                        assert_eq!(*byte, big_byte(offset + i as u64));
+                    }
+                }
+                assert_eq!(file.read_at(&mut buffer, BIG_SIZE).unwrap(), 0);
+            });
+        }
+    });
+    let before = fixture.fs.reads.load(Ordering::Relaxed);
+    let mut all = Vec::new();
+    File::open(fixture.path("big")).unwrap().read_to_end(&mut all).unwrap();
+    assert_eq!(all.len() as u64, BIG_SIZE);
+    assert!(all.iter().enumerate().all(|(i, byte)| *byte == big_byte(i as u64)));
+    let reads = fixture.fs.reads.load(Ordering::Relaxed) - before;
+    assert!(reads <= 80, "{reads} READs for 40 MiB: read-ahead was not raised");
+}
+
+#[test]
+fn whatever_changes_something_is_erofs() {
+    let fixture = Fixture::new();
+    let erofs = Some(30);
+    let code = |result: std::io::Result<()>| result.unwrap_err().raw_os_error();
+    assert_eq!(code(fs::write(fixture.path("new"), "x")), erofs);
+    assert_eq!(code(fs::write(fixture.path("big"), "x")), erofs);
+    assert_eq!(code(fs::create_dir(fixture.path("dir"))), erofs);
+    assert_eq!(code(fs::remove_file(fixture.path("big"))), erofs);
+    assert_eq!(code(fs::remove_dir(fixture.path("many"))), erofs);
+    assert_eq!(code(fs::rename(fixture.path("big"), fixture.path("bigger"))), erofs);
+    assert_eq!(code(fs::hard_link(fixture.path("big"), fixture.path("link"))), erofs);
+    assert_eq!(code(std::os::unix::fs::symlink("big", fixture.path("link"))), erofs);
+    assert_eq!(code(fs::set_permissions(fixture.path("big"), fs::Permissions::from_mode(0o600))), erofs);
+    assert_eq!(File::options().append(true).open(fixture.path("big")).unwrap_err().raw_os_error(), erofs);
+}
+
+#[test]
+fn extended_attributes() {
+    let fixture = Fixture::new();
+    let path = fixture.path("big");
+    let mut buffer = [0; 64];
+    let n = rustix::fs::getxattr(&path, "user.wasmount.error", &mut buffer).unwrap();
+    assert_eq!(&buffer[..n], b"no such bucket");
+    assert_eq!(rustix::fs::getxattr_query(&path, "user.wasmount.error").unwrap(), 14);
+    let short = rustix::fs::getxattr(&path, "user.wasmount.error", &mut buffer[..3]).unwrap_err();
+    assert_eq!(short, rustix::io::Errno::RANGE);
+    let missing = rustix::fs::getxattr(&path, "user.other", &mut buffer).unwrap_err();
+    assert_eq!(missing, rustix::io::Errno::NODATA);
+    let n = rustix::fs::listxattr(&path, &mut buffer).unwrap();
+    assert_eq!(&buffer[..n], b"user.a\0user.wasmount.error\0");
+}
+
+#[test]
+fn a_hanging_request_is_answered_by_its_deadline_and_the_mount_lives() {
+    let fixture = Fixture::new();
+    let started = Instant::now();
+    let error = fs::read(fixture.path("hang")).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(110), "ETIMEDOUT: {error}");
+    // The kernel may read ahead and then once more for the reader.
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert_eq!(fs::metadata(fixture.path("big")).unwrap().len(), BIG_SIZE);
+}
+
+#[test]
+fn a_panic_is_eio_and_the_mount_lives() {
+    let fixture = Fixture::new();
+    let error = fs::read(fixture.path("panic")).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(5), "EIO: {error}");
+    assert_eq!(fs::metadata(fixture.path("big")).unwrap().len(), BIG_SIZE);
+}
+
+#[test]
+fn an_open_that_succeeds_too_late_is_given_back() {
+    let fixture = Fixture::new();
+    let error = File::open(fixture.path("slow-open")).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(110));
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(fixture.fs.open.load(Ordering::SeqCst), 0, "opened late, and released by the adapter");
+}
+
+#[test]
+fn a_umount_from_outside_ends_the_session() {
+    let fixture = Fixture::new();
+    let status = std::process::Command::new("umount").arg(target(&fixture.dir)).status().unwrap();
+    assert!(status.success());
+    fixture.wait_for_end();
+    fixture.mounted.unmount().expect("unmounting what is gone is fine");
+}
+
+#[test]
+fn unmounting_leaves_open_files_to_their_users() {
+    let fixture = Fixture::new();
+    let mut file = File::open(fixture.path("big")).unwrap();
+    fixture.mounted.unmount().unwrap();
+    assert!(mounts_at(&target(&fixture.dir)).is_empty());
+    let mut first = [0];
+    file.read_exact(&mut first).unwrap();
+    assert_eq!(first[0], big_byte(0));
+    drop(file);
+    fixture.wait_for_end();
+}
+
+#[test]
+fn dead_mounts_at_the_target_are_detached_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = target(&dir);
+    fs::create_dir_all(&path).unwrap();
+    // Two processes that died, one after the other: FUSE mounts whose descriptor is closed.
+    for _ in 0..2 {
+        let device = File::options().read(true).write(true).open("/dev/fuse").unwrap();
+        let data =
+            format!("fd={},rootmode=40000,user_id=0,group_id=0", std::os::fd::AsRawFd::as_raw_fd(&device));
+        let data = std::ffi::CString::new(data).unwrap();
+        // Mounting below the target's own path, since a lookup of a dead mount fails.
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("dead", &path, "fuse", flags, Some(data.as_c_str())).unwrap();
+        drop(device);
+    }
+    assert_eq!(mounts_at(&path).len(), 2);
+    assert_eq!(fs::read_dir(&path).unwrap_err().raw_os_error(), Some(107), "ENOTCONN");
+    let fixture = Fixture::at(dir);
+    assert_eq!(mounts_at(&path).len(), 1);
+    assert_eq!(fs::metadata(fixture.path("big")).unwrap().len(), BIG_SIZE);
+}
+
+#[test]
+fn mounts_that_are_not_fuse_are_never_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = target(&dir);
+    fs::create_dir_all(&path).unwrap();
+    rustix::mount::mount("mine", &path, "tmpfs", rustix::mount::MountFlags::empty(), None).unwrap();
+    fs::write(path.join("precious"), "data").unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let result = mount(Arc::new(Memory::default()), runtime.handle().clone(), &MountOptions::new(&path));
+    let kept = fs::read_to_string(path.join("precious"));
+    rustix::mount::unmount(&path, rustix::mount::UnmountFlags::DETACH).unwrap();
+    let Err(error @ MountError::Stale(_)) = result else { panic!("mounted over a tmpfs") };
+    let text = error.to_string();
+    assert!(text.contains("tmpfs") && text.contains("thin-fuse"), "{text}");
+    assert_eq!(kept.unwrap(), "data");
+}

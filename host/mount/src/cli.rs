@@ -1,0 +1,263 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use wasmount_core::mounts::Layout;
+use wasmount_observe::Format;
+
+/// Mounts storage through WebAssembly plugins.
+#[derive(Parser, Debug)]
+#[command(name = "wasmount", version, about, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Mount what Fluid's config.json says, in the foreground, until SIGTERM or umount
+    Run(RunArgs),
+    /// Mount one source by hand, in the foreground, until Ctrl-C or umount
+    Mount(MountArgs),
+    /// Look at plugins and test them
+    Plugin {
+        /// What to do with a plugin.
+        #[command(subcommand)]
+        command: PluginCommand,
+    },
+}
+
+/// `wasmount run`
+#[derive(Args, Debug)]
+pub(crate) struct RunArgs {
+    /// Fluid's config.json [default: /etc/fluid/config/config.json, else /etc/fluid/config.json]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Mount point, instead of `targetPath` in config.json
+    #[arg(long, value_name = "PATH")]
+    pub(crate) target: Option<PathBuf>,
+    /// Where mounts appear below the target: one mount as its root, or each as a directory
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) layout: LayoutArg,
+    /// Flags that `mount` has as well.
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+/// `wasmount mount`
+#[derive(Args, Debug)]
+pub(crate) struct MountArgs {
+    /// What to mount, like s3://bucket/prefix
+    #[arg(value_name = "SOURCE")]
+    pub(crate) source: String,
+    /// Where; created if it does not exist
+    #[arg(value_name = "TARGET")]
+    pub(crate) target: PathBuf,
+    /// Options of the plugin and of wasmount; several with commas. A value with a comma needs --option.
+    /// An endpoint named here may be reached wherever it is, loopback included
+    #[arg(short = 'o', value_name = "KEY=VALUE", action = clap::ArgAction::Append)]
+    pub(crate) o: Vec<String>,
+    /// Flags that `run` has as well.
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+/// Flags of `run` and `mount`.
+#[derive(Args, Debug)]
+pub(crate) struct CommonArgs {
+    /// A plugin; with SCHEME= it serves that scheme, whoever else claims it
+    #[arg(long, value_name = "[SCHEME=]FILE", action = clap::ArgAction::Append)]
+    pub(crate) plugin: Vec<String>,
+    /// A directory of plugins (*.wasm)
+    /// [default: /usr/share/wasmount/plugins and `plugins` beside the executable]
+    #[arg(long, value_name = "DIR", action = clap::ArgAction::Append)]
+    pub(crate) plugin_dir: Vec<PathBuf>,
+    /// An option for all mounts, or for those of one scheme; wins over every other place
+    #[arg(long, value_name = "[SCHEME:]KEY=VALUE", action = clap::ArgAction::Append)]
+    pub(crate) option: Vec<String>,
+    /// What plugins may connect to, exactly; `default` stands for everything but loopback, link-local and
+    /// metadata addresses and those of this node
+    #[arg(long, value_name = "CIDR|HOST[:PORT]", action = clap::ArgAction::Append)]
+    pub(crate) allow_net: Vec<String>,
+    /// Refuse a mount with an option its plugin does not know, instead of warning
+    #[arg(long)]
+    pub(crate) strict_options: bool,
+    /// Type of the mount is fuse.SUBTYPE
+    #[arg(long, value_name = "SUBTYPE", default_value = "wasmount", value_parser = parse_subtype)]
+    pub(crate) subtype: String,
+    /// For what may get lost at any time; nothing is kept there yet [default: /var/cache/wasmount]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cache_dir: Option<PathBuf>,
+    /// For what should survive a restart: compiled plugins. Without it they are compiled again at each start
+    /// [default: /var/lib/wasmount]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Directory that values beginning with /etc/fluid/secrets/ refer to
+    #[arg(long, value_name = "DIR", default_value = "/etc/fluid/secrets")]
+    pub(crate) secrets_dir: PathBuf,
+    /// Logging.
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+/// Logging.
+#[derive(Args, Debug)]
+pub(crate) struct LogArgs {
+    /// Looks of log lines: auto is human on a terminal and json elsewhere
+    #[arg(long, value_name = "auto|human|json", default_value = "auto", value_parser = parse_format)]
+    pub(crate) log: Format,
+    /// What to log: error, warn, info, debug, trace, or a filter like info,wasmount_net=debug
+    /// [default: $WASMOUNT_LOG, else info]
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+}
+
+/// `wasmount plugin …`
+#[derive(Subcommand, Debug)]
+pub(crate) enum PluginCommand {
+    /// Print kind, version, options and network needs of a plugin
+    Inspect {
+        /// The component
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Run the conformance suite on a plugin, in the real sandbox, without mounting
+    Test(PluginTestArgs),
+}
+
+/// `wasmount plugin test`
+#[derive(Args, Debug)]
+pub(crate) struct PluginTestArgs {
+    /// The component
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// A real server with objects to test against, plain http; the suite only reads
+    /// [default: objects that wasmount serves by itself]
+    #[arg(long, value_name = "URL")]
+    pub(crate) endpoint: Option<String>,
+    /// What to mount there, like s3://bucket/prefix [default: a bucket called `suite`]
+    #[arg(long, value_name = "MOUNT-POINT")]
+    pub(crate) source: Option<String>,
+    /// What wasmount should serve by itself [default: s3 for plugins of the scheme s3, files for others]
+    #[arg(long, value_enum)]
+    pub(crate) script: Option<ScriptArg>,
+    /// Options of the plugin; several with commas
+    #[arg(short = 'o', value_name = "KEY=VALUE", action = clap::ArgAction::Append)]
+    pub(crate) o: Vec<String>,
+    /// Logging.
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+/// [`Layout`] as a word on the command line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LayoutArg {
+    /// A single mount without `path`, or with `/`, is the root; otherwise directories
+    #[default]
+    Auto,
+    /// The single mount is the root
+    Root,
+    /// Each mount is a directory at its `path`, else at /NAME
+    Dirs,
+}
+
+impl From<LayoutArg> for Layout {
+    fn from(arg: LayoutArg) -> Self {
+        match arg {
+            LayoutArg::Auto => Self::Auto,
+            LayoutArg::Root => Self::Root,
+            LayoutArg::Dirs => Self::Dirs,
+        }
+    }
+}
+
+/// What the conformance suite can serve by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ScriptArg {
+    /// The read half of S3
+    S3,
+    /// Files on a plain HTTP server
+    Files,
+}
+
+fn parse_format(text: &str) -> Result<Format, String> {
+    text.parse().map_err(|error: wasmount_observe::LogError| error.to_string())
+}
+
+fn parse_subtype(text: &str) -> Result<String, String> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if text.is_empty() || !text.chars().all(fine) {
+        return Err("a subtype consists of letters, digits, `-`, `_` and `.`".to_owned());
+    }
+    // Profiles name the whole type; what follows `fuse.` is the subtype.
+    Ok(text.strip_prefix("fuse.").unwrap_or(text).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_defaults() {
+        let cli = Cli::try_parse_from(["wasmount", "run"]).unwrap();
+        let Command::Run(run) = cli.command else { panic!("not run") };
+        assert_eq!(run.config, None);
+        assert_eq!(run.layout, LayoutArg::Auto);
+        assert_eq!(run.common.subtype, "wasmount");
+        assert_eq!(run.common.secrets_dir, PathBuf::from("/etc/fluid/secrets"));
+        assert_eq!(run.common.log.log, Format::Auto);
+    }
+
+    #[test]
+    fn mount_takes_many_options() {
+        let cli = Cli::try_parse_from([
+            "wasmount",
+            "mount",
+            "s3://b/p",
+            "/mnt",
+            "-o",
+            "a=b,c=d",
+            "-o",
+            "ro",
+            "--plugin",
+            "s3=x.wasm",
+            "--allow-net",
+            "10.0.0.0/8",
+            "--allow-net",
+            "default",
+            "--subtype",
+            "fuse.goofys",
+            "--log",
+            "json",
+        ])
+        .unwrap();
+        let Command::Mount(mount) = cli.command else { panic!("not mount") };
+        assert_eq!((mount.source.as_str(), mount.target), ("s3://b/p", PathBuf::from("/mnt")));
+        assert_eq!(mount.o, ["a=b,c=d", "ro"]);
+        assert_eq!(mount.common.allow_net, ["10.0.0.0/8", "default"]);
+        assert_eq!(mount.common.subtype, "goofys");
+        assert_eq!(mount.common.log.log, Format::Json);
+    }
+
+    #[test]
+    fn mistakes_are_refused() {
+        for args in [
+            &["wasmount"][..],
+            &["wasmount", "run", "--layout", "tree"],
+            &["wasmount", "run", "--subtype", "a b"],
+            &["wasmount", "run", "--log", "xml"],
+            &["wasmount", "mount", "s3://b"],
+            &["wasmount", "plugin", "inspect"],
+        ] {
+            assert!(Cli::try_parse_from(args).is_err(), "{args:?}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! One file a command.
+
+pub(crate) mod mount;
+pub(crate) mod plugin_inspect;
+pub(crate) mod run;

@@ -1,0 +1,35 @@
+//! What the rest of the program works with: every mount has an id, a place, and either a plugin with everything it needs or
+//! the reason why it has none.
+
+use wasmount_core::mounts::Place;
+use wasmount_core::objects::ObjectFsConfig;
+use wasmount_plugin::MountSpec;
+use wasmount_types::{Error, MountId};
+
+/// One mount, ready to be wired up.
+pub(crate) struct Resolved<P> {
+    /// Its id.
+    pub(crate) id: MountId,
+    /// Where it appears.
+    pub(crate) place: Place,
+    /// Its `mountPoint`, for log lines.
+    pub(crate) mount_point: String,
+    /// Certificates are not verified.
+    pub(crate) insecure: bool,
+    /// How it looks as a file system.
+    pub(crate) files: ObjectFsConfig,
+    /// What serves it; an error is shown to whoever accesses its directory.
+    pub(crate) serves: Result<Served<P>, Error>,
+    /// Somebody expects to write to it.
+    pub(crate) wants_writing: bool,
+}
+
+/// A plugin and what it gets.
+pub(crate) struct Served<P> {
+    /// The plugin.
+    pub(crate) plugin: P,
+    /// What it should mount.
+    pub(crate) spec: MountSpec,
+    /// Deadline of an operation.
+    pub(crate) request_timeout: std::time::Duration,
+}

@@ -1,0 +1,249 @@
+//! From the elements of `mounts` to mounts with an id, a place and a plugin.
+//!
+//! Nothing here fails as a whole: a mount that makes no sense keeps its directory, which says what is wrong, and
+//! the others are not affected.
+
+use crate::config::host_options::{self, HostOptions};
+use crate::config::raw::{RawConfig, RawMount};
+use crate::config::resolved::{Resolved, Served};
+use crate::config::sources::Shared;
+use crate::plugins::registry::Registry;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+use wasmount_core::mounts::{Layout, Place};
+use wasmount_core::objects::ObjectFsConfig;
+use wasmount_plugin::{MountSpec, OptionSource};
+use wasmount_types::{Blame, Error, ErrorKind, MountId, Name};
+
+/// Longest wait for the head of an answer; the deadline of an operation leaves room for another attempt.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What holds for all mounts.
+pub(crate) struct Settings<'a, P> {
+    /// The plugins.
+    pub(crate) registry: &'a Registry<P>,
+    /// Options from everywhere but the mounts.
+    pub(crate) shared: &'a Shared,
+    /// How places are chosen.
+    pub(crate) layout: Layout,
+    /// `--secrets-dir`
+    pub(crate) secrets_dir: &'a Path,
+    /// `--strict-options`
+    pub(crate) strict_options: bool,
+}
+
+/// Resolves all mounts, in the order of the file.
+pub(crate) fn resolve<P: Clone>(config: &RawConfig, settings: &Settings<'_, P>) -> Vec<Resolved<P>> {
+    let places = places(&config.mounts, settings.layout);
+    let mut ids = BTreeSet::new();
+    let one = |(index, (mount, (place, misplaced))): (usize, (&RawMount, (Place, Option<Error>)))| {
+        let id = MountId::new(unique_id(index, mount, &mut ids));
+        let resolved = serve(config, mount, &id, settings);
+        let (host, serves) = match resolved {
+            Ok((host, served)) => (Some(host), served),
+            Err(error) => (None, Err(error)),
+        };
+        let wants_writing = mount.read_only != Some(true)
+            && (config.wants_writing() || host.as_ref().is_some_and(|host| host.wants_writing));
+        Resolved {
+            id,
+            place,
+            mount_point: shown(&mount.mount_point),
+            insecure: host.as_ref().is_some_and(|host| host.tls.insecure_skip_verify),
+            files: host.map_or_else(ObjectFsConfig::default, |host| host.files),
+            serves: match misplaced {
+                Some(error) => Err(error),
+                None => serves,
+            },
+            wants_writing,
+        }
+    };
+    config.mounts.iter().zip(places).enumerate().map(one).collect()
+}
+
+/// Whether every mount has a scheme that is served, so that the default plugins need not even be looked at.
+pub(crate) fn all_served<P: Clone>(config: &RawConfig, registry: &Registry<P>) -> bool {
+    let served =
+        |mount: &RawMount| scheme_of(&mount.mount_point).and_then(|scheme| registry.by_scheme(&scheme));
+    config.mounts.iter().all(|mount| served(mount).is_some())
+}
+
+/// `s3` of `s3://bucket`, in lower case.
+pub(crate) fn scheme_of(mount_point: &str) -> Option<String> {
+    let (scheme, _) = mount_point.split_once("://")?;
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+    let first = scheme.starts_with(|c: char| c.is_ascii_alphabetic());
+    (first && scheme.chars().all(fine)).then(|| scheme.to_ascii_lowercase())
+}
+
+/// A mountPoint for log lines: without what stands before an `@`, which may be a password.
+pub(crate) fn shown(mount_point: &str) -> String {
+    let (scheme, rest) = match mount_point.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), mount_point),
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}...@{host}{path}"),
+        None => mount_point.to_owned(),
+    }
+}
+
+/// A place for each mount, and why it is not the one that was asked for.
+fn places(mounts: &[RawMount], layout: Layout) -> Vec<(Place, Option<Error>)> {
+    let wish = |mount: &RawMount| layout.place(mounts.len(), mount.path.as_deref(), mount.name.as_deref());
+    let mut taken: Vec<Place> = Vec::new();
+    let mut names: BTreeSet<&str> = BTreeSet::new();
+    let mut out = Vec::new();
+    for (index, mount) in mounts.iter().enumerate() {
+        let twice = mount.name.as_deref().filter(|name| !names.insert(name));
+        let (place, error) = match wish(mount) {
+            Ok(place) if taken.contains(&place) => {
+                let text = format!(
+                    "another mount has the place {place} already; give each its own `path` or `name`"
+                );
+                (None, Some(invalid(text)))
+            }
+            Ok(place) => {
+                let text = |name| format!("the name {name:?} is that of another mount; names must be unique");
+                (Some(place), twice.map(|name| invalid(text(name))))
+            }
+            Err(error) => (None, Some(error)),
+        };
+        let place = place.unwrap_or_else(|| fallback(index, mounts.len(), mount, &taken));
+        taken.push(place.clone());
+        out.push((place, error));
+    }
+    out
+}
+
+/// Where a mount says what is wrong with it when its own place is impossible.
+fn fallback(index: usize, count: usize, mount: &RawMount, taken: &[Place]) -> Place {
+    if count == 1 {
+        return Place::Root;
+    }
+    let named = mount.name.as_deref().filter(|name| Name::new(name.as_bytes()).is_ok());
+    let candidates = named.map(str::to_owned).into_iter().chain((0..).map(|n| match n {
+        0 => format!("mounts-{index}"),
+        n => format!("mounts-{index}-{n}"),
+    }));
+    let mut places = candidates.map(|name| Place::Path(format!("/{name}")));
+    places.find(|place| !taken.contains(place)).unwrap_or(Place::Root)
+}
+
+fn unique_id(index: usize, mount: &RawMount, ids: &mut BTreeSet<String>) -> String {
+    let plain =
+        mount.name.clone().or_else(|| mount.path.clone()).unwrap_or_else(|| format!("mounts[{index}]"));
+    let id = if ids.contains(&plain) { format!("{plain}#{index}") } else { plain };
+    ids.insert(id.clone());
+    id
+}
+
+/// The options and the plugin; a missing plugin is not an error of the options.
+#[expect(clippy::type_complexity, reason = "two different ways to fail, used in one place")]
+fn serve<P: Clone>(
+    config: &RawConfig,
+    mount: &RawMount,
+    id: &MountId,
+    settings: &Settings<'_, P>,
+) -> Result<(HostOptions, Result<Served<P>, Error>), Error> {
+    let scheme = scheme_of(&mount.mount_point);
+    let options = settings.shared.for_mount(scheme.as_deref(), mount);
+    let (host, options) = host_options::take(options, settings.secrets_dir)?;
+    let volume = volume_of(config, mount);
+    let plugin = match &volume {
+        Some(volume) => volume.clone().and_then(|volume| plugin_of_volume(&volume, settings.registry)),
+        None => plugin_of(&mount.mount_point, scheme.as_deref(), host.kind.as_deref(), settings.registry),
+    };
+    let served = plugin.map(|plugin| {
+        let mut entry = mount.entry.clone();
+        if let Some(Value::Object(map)) = entry.get_mut("options") {
+            // wasmount's own options are none of the plugin's business; one of them may be a private key.
+            map.retain(|name, _| options.iter().any(|o| o.source == OptionSource::Mount && o.name == *name));
+        }
+        let spec = MountSpec {
+            id: id.clone(),
+            mount_point: mount.mount_point.clone(),
+            entry,
+            options,
+            runtime_options: settings.shared.runtime_options(),
+            persistent_volume: volume.and_then(Result::ok),
+            read_only: true,
+            strict_options: settings.strict_options,
+            secrets_dir: settings.secrets_dir.to_owned(),
+            tls: host.tls.clone(),
+            request_timeout: host.request_timeout.min(HEAD_TIMEOUT),
+        };
+        Served { plugin, spec, request_timeout: host.request_timeout }
+    });
+    Ok((host, served))
+}
+
+fn plugin_of<P: Clone>(
+    mount_point: &str,
+    scheme: Option<&str>,
+    kind: Option<&str>,
+    registry: &Registry<P>,
+) -> Result<P, Error> {
+    let known = || registry.known();
+    match (scheme, kind) {
+        (Some(scheme), _) => registry.by_scheme(scheme).ok_or_else(|| {
+            unserved(format!(
+                "no plugin serves {scheme}:// (served: {}); add one with --plugin FILE or --plugin-dir DIR",
+                known()
+            ))
+        }),
+        (None, Some(kind)) => registry.by_type(kind).ok_or_else(|| {
+            unserved(format!("no plugin is of the type {kind:?} that the option `type` names (served: {})", known()))
+        }),
+        (None, None) => registry.only().ok_or_else(|| {
+            unserved(format!(
+                "the mountPoint {} has no scheme, so nothing says which plugin to use; write SCHEME://..., or set the \
+                 option `type` (served: {})",
+                shown(mount_point),
+                known()
+            ))
+        }),
+    }
+}
+
+/// The PersistentVolume of a `pvc://CLAIM` mount.
+fn volume_of(config: &RawConfig, mount: &RawMount) -> Option<Result<Value, Error>> {
+    if scheme_of(&mount.mount_point).as_deref() != Some("pvc") {
+        return None;
+    }
+    let (_, rest) = mount.mount_point.split_once("://")?;
+    let claim = rest.split('/').next().unwrap_or(rest);
+    Some(match config.volume_attributes.get(claim) {
+        Some(attributes @ Value::Object(_)) => Ok(attributes.clone()),
+        _ => Err(unserved(format!(
+            "persistentVolumeAttrs of config.json says nothing about the claim {claim:?}; it must be bound to a \
+             PersistentVolume of a CSI driver"
+        ))),
+    })
+}
+
+fn plugin_of_volume<P: Clone>(volume: &Value, registry: &Registry<P>) -> Result<P, Error> {
+    match volume.get("driver").and_then(Value::as_str) {
+        Some(driver) => registry.by_driver(driver).ok_or_else(|| {
+            unserved(format!("no plugin mounts volumes of CSI driver {driver}; add one with --plugin FILE"))
+        }),
+        None => {
+            Err(unserved("its PersistentVolume names no CSI driver, so no plugin can mount it".to_owned()))
+        }
+    }
+}
+
+fn invalid(text: String) -> Error {
+    Error::new(ErrorKind::Invalid, Blame::Caller, text)
+}
+
+fn unserved(text: String) -> Error {
+    Error::new(ErrorKind::Unsupported, Blame::Caller, text)
+}
+
+#[cfg(test)]
+#[path = "mounts_tests.rs"]
+mod tests;

@@ -1,0 +1,58 @@
+//! The `wasmount` command: reads what is to be mounted, puts the parts together, and watches over the mount.
+
+mod cli;
+mod commands;
+mod config;
+mod dirs;
+mod failing;
+mod fluid;
+mod limits;
+mod logging;
+mod plugins;
+mod supervise;
+mod wire;
+
+use clap::Parser;
+use cli::{Cli, Command, PluginCommand};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    limits::raise();
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("wasmount")
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| {
+            let outcome = runtime.block_on(execute(cli.command));
+            // Requests in flight are of no use to anybody once the mount is gone.
+            runtime.shutdown_background();
+            outcome
+        });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn execute(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Run(args) => commands::run::run(args).await,
+        Command::Mount(args) => commands::mount::run(args).await,
+        Command::Plugin { command: PluginCommand::Inspect { file } } => commands::plugin_inspect::run(&file),
+        Command::Plugin { command: PluginCommand::Test(_args) } => anyhow::bail!("later"),
+    }
+}
+
+/// One clear line, in the form of all other log lines if there are any.
+fn report(error: &anyhow::Error) {
+    if tracing::enabled!(tracing::Level::ERROR) {
+        tracing::error!("{error:#}");
+    } else {
+        eprintln!("wasmount: {}", logging::redactor().redact(&format!("{error:#}")));
+    }
+}
