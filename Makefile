@@ -1,0 +1,64 @@
+# The only entry points. Each target installs what it needs and the machine lacks, and says so first.
+# Everything is built in one profile (release), so that a fresh clone compiles the engine once.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+CARGO_TARGET_DIR ?= $(CURDIR)/target
+export CARGO_TARGET_DIR
+
+# Rounds and seed of the seeded tests in `make soak`.
+SOAK_ROUNDS ?= 20
+# Repetitions of each measurement, and a directory with further clients to compare with, for `make bench`.
+BENCH_REPS ?= 3
+PEERS ?=
+
+.PHONY: help build host plugins demo test check fmt bench soak
+
+help: ## what the targets do
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 16
+
+build: ## target/release/wasmount and target/plugins/*.wasm
+	@./tests/tools/install.sh build
+	@$(MAKE) --no-print-directory plugins host
+
+plugins:
+	@./tests/tools/build-plugins.sh
+
+# All binaries in one go, with the features of the whole workspace: `make test` then reuses every dependency.
+host:
+	cargo build --release --workspace --bins
+
+demo: ## an embedded S3 server, mounted through s3.wasm from a sample config.json
+	@./tests/tools/install.sh demo
+	@$(MAKE) --no-print-directory plugins host
+	@./tests/demo/run.sh
+
+test: ## everything, against a real MinIO and through real mounts
+	@./tests/tools/install.sh test
+	@$(MAKE) --no-print-directory plugins
+	cargo build --release --workspace --bins --tests
+	cargo test --release --workspace --no-fail-fast
+
+check: ## formatting, lints and documentation, warnings as errors
+	@./tests/tools/install.sh build
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+fmt: ## format the code
+	cargo fmt --all
+
+bench: ## wasmount beside every peer on PATH or in PEERS=DIR, on one MinIO: a Markdown table
+	@./tests/tools/install.sh bench
+	@$(MAKE) --no-print-directory plugins host
+	@PATH="$(if $(PEERS),$(PEERS):)$$PATH" BENCH_REPS=$(BENCH_REPS) python3 tests/bench/bench.py
+
+soak: ## the seeded tests again and again with new seeds (SOAK_ROUNDS=20)
+	@./tests/tools/install.sh test
+	@$(MAKE) --no-print-directory plugins
+	cargo build --release --workspace --bins --tests
+	@for round in $$(seq $(SOAK_ROUNDS)); do \
+	  seed=$$(date +%s%N); echo "round $$round of $(SOAK_ROUNDS), WASMOUNT_SEED=$$seed"; \
+	  WASMOUNT_SEED=$$seed cargo test --release -p wasmount-tests --test two_thousand_keys --test versions; \
+	done

@@ -1,0 +1,88 @@
+//! Starting, stopping, and what the kernel's table says in between.
+
+use anyhow::Result;
+use rustix::process::Signal;
+use wasmount_tests::bounded::{SOON, names, wait_for};
+use wasmount_tests::config::FluidFiles;
+use wasmount_tests::mount::Launch;
+use wasmount_tests::mountinfo;
+
+#[test]
+fn sigterm_unmounts_and_exits_with_zero() -> Result<()> {
+    let files = FluidFiles::new()?;
+    assert!(!files.target().exists(), "the program makes its target path itself");
+    let mut mount = Launch::run(&files)?.start()?;
+    let entry = mount.entry()?;
+    assert_eq!(entry.fs_type, "fuse.wasmount");
+    assert!(entry.super_options.contains("allow_other"), "{entry:?}");
+    assert!(mount.terminate()?.success());
+    assert!(mountinfo::at(&files.target())?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn sigterm_unmounts_even_while_the_mount_is_in_use() -> Result<()> {
+    let files = FluidFiles::new()?;
+    let mut mount = Launch::run(&files)?.start()?;
+    let held = std::fs::File::open(mount.target())?;
+    assert!(mount.terminate()?.success());
+    assert!(mountinfo::at(&files.target())?.is_empty());
+    drop(held);
+    Ok(())
+}
+
+#[test]
+fn an_external_umount_ends_the_program_with_zero() -> Result<()> {
+    let files = FluidFiles::new()?;
+    let mut mount = Launch::run(&files)?.start()?;
+    mount.unmount_from_outside()?;
+    assert!(mount.process.wait(SOON)?.success());
+    Ok(())
+}
+
+#[test]
+fn a_dead_predecessor_is_detached_first() -> Result<()> {
+    let files = FluidFiles::new()?;
+    let mut first = Launch::run(&files)?.start()?;
+    // A handle into the dead mount keeps it busy, as containers of applications do.
+    let held = std::fs::File::open(first.target())?;
+    first.process.kill();
+    assert_eq!(mountinfo::at(&files.target())?.len(), 1, "a killed server leaves its mount");
+
+    let second = Launch::run(&files)?.start()?;
+    assert_eq!(mountinfo::at(&files.target())?.len(), 1, "nothing is stacked");
+    assert_eq!(names(second.target())??, [""; 0]);
+    drop(held);
+    drop(second);
+    assert!(mountinfo::at(&files.target())?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn the_subtype_is_the_administrators_choice() -> Result<()> {
+    let files = FluidFiles::new()?;
+    let mount = Launch::run(&files)?.arg("--subtype").arg("s3fs").start()?;
+    assert_eq!(mount.entry()?.fs_type, "fuse.s3fs");
+    Ok(())
+}
+
+#[test]
+fn interrupting_it_on_a_terminal_unmounts_as_well() -> Result<()> {
+    let files = FluidFiles::new()?;
+    let mut mount = Launch::run(&files)?.start()?;
+    mount.process.signal(Signal::INT);
+    mount.process.wait(SOON)?;
+    wait_for("the mount is gone", SOON, || mountinfo::at(&files.target()).ok().filter(Vec::is_empty))?;
+    Ok(())
+}
+
+#[test]
+fn a_broken_config_ends_with_an_error_that_names_the_file() -> Result<()> {
+    let files = FluidFiles::new()?;
+    std::fs::write(files.config_file(), "{\"mounts\": [")?;
+    let mut mount = Launch::run(&files)?.spawn()?;
+    assert!(!mount.process.wait(SOON)?.success());
+    mount.log().wait_for(&["config.json"], SOON)?;
+    assert!(mountinfo::at(&files.target())?.is_empty());
+    Ok(())
+}

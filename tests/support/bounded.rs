@@ -1,0 +1,100 @@
+//! Waits that end: for a condition, and for a call into a file system that may not answer.
+
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// How long a test waits for something that ought to happen soon, on a busy machine.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// How long a test waits for a mount to recover by itself once the cause of its failure is gone.
+pub const RECOVERY: Duration = Duration::from_secs(90);
+
+/// Polls until `ready` returns `Some`, and returns what it found.
+///
+/// # Errors
+/// When `bound` has passed; the message names `what`.
+pub fn wait_for<T>(what: &str, bound: Duration, mut ready: impl FnMut() -> Option<T>) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = ready() {
+            return Ok(found);
+        }
+        if start.elapsed() > bound {
+            bail!("{what}: not within {bound:?}");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Runs `work` on a thread of its own and gives up waiting for it after `bound`.
+///
+/// A system call into a FUSE mount cannot be interrupted. The thread that hangs in one is left to its fate: it
+/// ends with ENOTCONN when the test's mount is torn down.
+///
+/// # Errors
+/// When `bound` has passed or `work` panicked; the message names `what`.
+pub fn within<T: Send + 'static>(
+    what: &str,
+    bound: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        // The receiver is gone when the wait was given up: nobody wants the result then.
+        let _ = sender.send(work());
+    });
+    match receiver.recv_timeout(bound) {
+        Ok(result) => Ok(result),
+        Err(mpsc::RecvTimeoutError::Timeout) => bail!("{what}: no answer within {bound:?}"),
+        Err(mpsc::RecvTimeoutError::Disconnected) => bail!("{what}: panicked"),
+    }
+}
+
+/// Reads a whole file, bounded by [`SOON`]. The inner result is the file system's own answer.
+///
+/// # Errors
+/// When the file system does not answer in time.
+pub fn read(path: impl Into<PathBuf>) -> Result<std::io::Result<Vec<u8>>> {
+    let path = path.into();
+    within(&format!("read {}", path.display()), SOON, move || std::fs::read(path))
+}
+
+/// The names in a directory, sorted, bounded by [`SOON`]. The inner result is the file system's own answer.
+///
+/// # Errors
+/// When the file system does not answer in time.
+pub fn names(path: impl Into<PathBuf>) -> Result<std::io::Result<Vec<String>>> {
+    let path = path.into();
+    within(&format!("list {}", path.display()), SOON, move || {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(path)? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    })
+}
+
+/// Waits until the file reads back as `expected`: the sign that a mount has recovered.
+///
+/// # Errors
+/// When it does not within `bound`; the message carries the last answer.
+pub fn reads_back(path: impl Into<PathBuf>, expected: &[u8], bound: Duration) -> Result<()> {
+    let path = path.into();
+    let mut last = String::new();
+    wait_for(&format!("{} reads back", path.display()), bound, || match read(path.clone()) {
+        Ok(Ok(bytes)) if bytes == expected => Some(()),
+        other => {
+            last = match other {
+                Ok(Ok(bytes)) => format!("{} other bytes", bytes.len()),
+                Ok(Err(error)) => error.to_string(),
+                Err(error) => error.to_string(),
+            };
+            None
+        }
+    })
+    .with_context(|| format!("last answer: {last}"))
+}

@@ -1,0 +1,22 @@
+//! What the whole-program tests stand on: real and scripted servers, the program under test, and its inputs.
+//!
+//! Three kinds of origin: [`minio`] is the real thing, built once outside the repository; [`s3_embedded`] is an
+//! S3 server inside this process, good enough for the demo; [`scripted`] is a server that does exactly what a
+//! test tells it, including what no honest server does. [`mount`] runs `target/release/wasmount` as a process of
+//! its own, reads its log, and never leaves it or its mount behind. Everything that is started is stopped by its
+//! process id, and every wait in here has a bound.
+
+pub mod bounded;
+pub mod config;
+pub mod keys;
+pub mod minio;
+pub mod mount;
+pub mod mountinfo;
+pub mod paths;
+pub mod prng;
+pub mod process;
+pub mod s3;
+pub mod s3_embedded;
+pub mod scripted;
+pub mod tls;
+pub mod tree;

@@ -1,0 +1,198 @@
+//! The program under test, running in the foreground with a mount of its own.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use rustix::mount::{UnmountFlags, unmount};
+
+use crate::bounded::{SOON, wait_for};
+use crate::config::FluidFiles;
+use crate::mountinfo::{self, Entry};
+use crate::paths;
+use crate::process::{Log, Process};
+
+/// How to start `wasmount`; see [`Launch::run`] and [`Launch::mount`].
+#[derive(Debug)]
+pub struct Launch {
+    arguments: Vec<OsString>,
+    target: PathBuf,
+}
+
+impl Launch {
+    /// `wasmount run` on these files, with the S3 plugin and loopback allowed (a Dataset cannot allow it itself).
+    ///
+    /// # Errors
+    /// When the plugin has not been built.
+    pub fn run(files: &FluidFiles) -> Result<Self> {
+        Ok(Self::bare_run(files).arg("--plugin").arg(paths::plugin("s3")?).allow_loopback())
+    }
+
+    /// `wasmount run` on these files without any plugin or grant.
+    pub fn bare_run(files: &FluidFiles) -> Self {
+        Self { arguments: vec!["run".into()], target: files.target() }
+            .arg("--config")
+            .arg(files.config_file())
+            .arg("--secrets-dir")
+            .arg(files.secrets_dir())
+            .own_directories(files.root())
+    }
+
+    /// `wasmount mount SOURCE TARGET` with the S3 plugin and loopback allowed; `scratch` is an existing directory
+    /// for its cache and state.
+    ///
+    /// # Errors
+    /// When the plugin has not been built.
+    pub fn mount(source: &str, target: &Path, scratch: &Path) -> Result<Self> {
+        let launch = Self { arguments: vec!["mount".into()], target: target.to_path_buf() };
+        let launch = launch.arg(source).arg(target).arg("--plugin").arg(paths::plugin("s3")?);
+        Ok(launch.allow_loopback().own_directories(scratch))
+    }
+
+    /// Adds one argument.
+    #[must_use]
+    pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// Adds `-o KEY=VALUE` (for `wasmount mount`).
+    #[must_use]
+    pub fn option(self, key: &str, value: &str) -> Self {
+        self.arg("-o").arg(format!("{key}={value}"))
+    }
+
+    fn allow_loopback(self) -> Self {
+        self.arg("--allow-net").arg("127.0.0.1")
+    }
+
+    fn own_directories(self, root: &Path) -> Self {
+        self.arg("--cache-dir").arg(root.join("cache")).arg("--state-dir").arg(root.join("state"))
+    }
+
+    /// Starts the program and does not wait for its mount.
+    ///
+    /// # Errors
+    /// When it has not been built or cannot be run.
+    pub fn spawn(self) -> Result<Mount> {
+        if !Path::new("/dev/fuse").exists() {
+            bail!("no /dev/fuse: these tests mount for real");
+        }
+        let process = Process::start(&paths::wasmount()?, |command| {
+            command.args(&self.arguments);
+            // A proxy of the machine must not come between the program and 127.0.0.1.
+            for name in
+                ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "MOUNT_OPTIONS", "WASMOUNT_LOG"]
+            {
+                command.env_remove(name).env_remove(name.to_lowercase());
+            }
+        })?;
+        Ok(Mount { process, target: self.target })
+    }
+
+    /// Starts the program and waits until the kernel's table shows its mount.
+    ///
+    /// # Errors
+    /// When it ends or does not mount in time; the message carries its log.
+    pub fn start(self) -> Result<Mount> {
+        let mut mount = self.spawn()?;
+        mount.wait_mounted()?;
+        Ok(mount)
+    }
+}
+
+/// A running `wasmount`. Dropping it stops the process and removes the mount, whatever state both are in.
+#[derive(Debug)]
+pub struct Mount {
+    /// The process; public so that a test can signal it.
+    pub process: Process,
+    target: PathBuf,
+}
+
+impl Mount {
+    /// The mount point.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// A path below the mount point.
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.target.join(relative)
+    }
+
+    /// Its log so far.
+    pub fn log(&self) -> &Log {
+        &self.process.log
+    }
+
+    /// The one mount at the target.
+    ///
+    /// # Errors
+    /// When there is none, or several are stacked.
+    pub fn entry(&self) -> Result<Entry> {
+        let mut entries = mountinfo::at(&self.target)?;
+        match (entries.pop(), entries.len()) {
+            (Some(entry), 0) => Ok(entry),
+            (_, others) => bail!("{others} other mounts at {}", self.target.display()),
+        }
+    }
+
+    /// Waits until exactly one live mount of this process is at the target.
+    ///
+    /// # Errors
+    /// When the process ends first, or not in time; the message carries its log.
+    pub fn wait_mounted(&mut self) -> Result<()> {
+        let log = self.process.log.clone();
+        let target = self.target.clone();
+        let ended = wait_for("the mount", SOON, || {
+            if let Some(status) = self.process.ended() {
+                return Some(Some(status));
+            }
+            // A dead predecessor's mount is in the table too; only a live one answers a stat of its root.
+            let one = mountinfo::at(&target).is_ok_and(|entries| entries.len() == 1);
+            (one && std::fs::metadata(&target).is_ok()).then_some(None)
+        });
+        match ended {
+            Ok(None) => Ok(()),
+            Ok(Some(status)) => {
+                bail!("wasmount ended with {status} before it had mounted; its log:\n{}", log.text())
+            }
+            Err(error) => Err(error.context(format!("its log:\n{}", log.text()))),
+        }
+    }
+
+    /// Unmounts from outside, as Fluid's preStop hook does.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn unmount_from_outside(&self) -> Result<()> {
+        Ok(unmount(&self.target, UnmountFlags::empty())?)
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    ///
+    /// # Errors
+    /// When it does not end within [`SOON`]; the message carries its log.
+    pub fn terminate(&mut self) -> Result<ExitStatus> {
+        self.process.signal(rustix::process::Signal::TERM);
+        self.process.wait(SOON)
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- log of wasmount at {}\n{}---", self.target.display(), self.process.log.text());
+        }
+        self.process.stop(Duration::from_secs(15));
+        // Whatever it has left, including what is stacked; the bound guards against a table that never empties.
+        for _ in 0..8 {
+            if mountinfo::at(&self.target).map_or(true, |entries| entries.is_empty()) {
+                break;
+            }
+            let _ = unmount(&self.target, UnmountFlags::DETACH);
+        }
+    }
+}

@@ -1,0 +1,22 @@
+# Shared by the scripts of this folder; sourced, not run.
+# shellcheck shell=bash
+
+# Everything that is downloaded or built for the tests lives here, outside the repository, and is kept between runs.
+WASMOUNT_TEST_CACHE=${WASMOUNT_TEST_CACHE:-$HOME/.cache/wasmount-tests}
+REPOSITORY=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+
+# The last community release of MinIO that `go install` can build.
+MINIO_MODULE=github.com/minio/minio
+MINIO_VERSION=v0.0.0-20260212201848-7aac2a2c5b7c
+MINIO_BIN=$WASMOUNT_TEST_CACHE/bin/minio-$MINIO_VERSION
+
+say() { printf '%s\n' "$*"; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# as_root COMMAND...: directly when we are root, else through sudo.
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"
+  elif command -v sudo >/dev/null; then sudo "$@"
+  else die "'$*' needs root: run as root or install sudo"
+  fi
+}
