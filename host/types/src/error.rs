@@ -127,7 +127,14 @@ pub struct Error {
 impl Error {
     /// An error that will not go away by repeating the request.
     pub fn new(kind: ErrorKind, blame: Blame, message: impl Into<String>) -> Self {
-        Self { kind, retry: Retry::Never, blame, effect: Effect::None, origin_code: None, message: message.into() }
+        Self {
+            kind,
+            retry: Retry::Never,
+            blame,
+            effect: Effect::None,
+            origin_code: None,
+            message: message.into(),
+        }
     }
 
     /// The same with other advice.
@@ -165,7 +172,11 @@ impl Error {
 
     /// `stale`: the pinned version of `what` is gone.
     pub fn stale(what: impl fmt::Display) -> Self {
-        Self::new(ErrorKind::Stale, Blame::Origin, format!("{what} was replaced while it was open; open it again"))
+        Self::new(
+            ErrorKind::Stale,
+            Blame::Origin,
+            format!("{what} was replaced while it was open; open it again"),
+        )
     }
 
     /// `timed-out` with the given blame.

@@ -17,7 +17,7 @@ pub use attr::{Attr, FileKind};
 pub use ctx::RequestCtx;
 pub use error::{Blame, Effect, Error, ErrorKind, Result, Retry};
 pub use ids::{Fh, Ino, MountId};
-pub use name::{InvalidName, Name, NAME_MAX};
+pub use name::{InvalidName, NAME_MAX, Name};
 pub use object::{Object, ObjectKey, Version};
 pub use range::ByteRange;
 pub use time::Timestamp;

@@ -35,7 +35,8 @@ impl From<Timestamp> for SystemTime {
     fn from(time: Timestamp) -> Self {
         let nanos = Duration::from_nanos(u64::from(time.nanoseconds));
         let whole = Duration::from_secs(time.seconds.unsigned_abs());
-        let base = if time.seconds >= 0 { UNIX_EPOCH.checked_add(whole) } else { UNIX_EPOCH.checked_sub(whole) };
+        let base =
+            if time.seconds >= 0 { UNIX_EPOCH.checked_add(whole) } else { UNIX_EPOCH.checked_sub(whole) };
         base.and_then(|t| t.checked_add(nanos)).unwrap_or(UNIX_EPOCH)
     }
 }
