@@ -175,7 +175,7 @@ fn prepare(target: &Path) -> Result<PathBuf, MountError> {
 fn detach(path: &Path) -> Result<(), MountError> {
     for entry in stale::detach_all(path)? {
         tracing::warn!(
-            target = %path.display(),
+            target_path = %path.display(),
             fs_type = entry.fs_type,
             source = entry.source,
             "detached the mount that an earlier process left here"

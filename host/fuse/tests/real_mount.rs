@@ -1,6 +1,6 @@
 //! The adapter through a real mount. Needs root and `/dev/fuse`.
 
-#![allow(missing_docs, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod memory;
 

@@ -44,7 +44,7 @@ async fn execute(command: Command) -> anyhow::Result<()> {
         Command::Run(args) => commands::run::run(args).await,
         Command::Mount(args) => commands::mount::run(args).await,
         Command::Plugin { command: PluginCommand::Inspect { file } } => commands::plugin_inspect::run(&file),
-        Command::Plugin { command: PluginCommand::Test(_args) } => anyhow::bail!("later"),
+        Command::Plugin { command: PluginCommand::Test(args) } => commands::plugin_test::run(args).await,
     }
 }
 

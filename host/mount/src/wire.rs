@@ -147,7 +147,7 @@ fn announce(mounts: &[Resolved<Loaded>]) {
         mounts.iter().filter(|mount| mount.wants_writing).map(|mount| mount.id.as_str()).collect();
     if !writers.is_empty() {
         tracing::warn!(
-            mounts = ?writers,
+            mounts = writers.join(","),
             "accessModes or options ask for writing, but this version mounts read-only: writes fail with EROFS"
         );
     }

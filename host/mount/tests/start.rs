@@ -1,6 +1,6 @@
 //! What the command says when it cannot start, and how it ends then.
 
-#![allow(missing_docs, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::path::Path;
 use std::process::{Command, Output};

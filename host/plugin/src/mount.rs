@@ -70,10 +70,13 @@ impl PluginMount {
         let deadline = ctx.deadline.min(Instant::now() + self.rights.limits.open);
         // On threads that do not share their timers with a guest, and not stopped halfway if the caller leaves.
         let run = open.clone();
-        let opened = control.spawn(async move { run.run(deadline).await }).await;
-        let opened = opened.map_err(|_| {
-            Error::new(ErrorKind::Interrupted, Blame::Host, "the plugin host is being stopped")
-        })??;
+        let opened = control.spawn(async move { run.run(deadline).await });
+        let stopped = |_| Error::new(ErrorKind::Interrupted, Blame::Host, "the plugin host is being stopped");
+        // The start of an instance has a time limit of its own, which may end later.
+        let opened = tokio::time::timeout_at(deadline.into(), opened)
+            .await
+            .map_err(|_| Error::timed_out(Blame::Plugin, format_args!("opening {}", self.spec.mount_point)))?
+            .map_err(stopped)??;
         warnings.extend(opened.info.warnings);
         let provider = ObjectsProvider {
             capabilities: opened.capabilities,

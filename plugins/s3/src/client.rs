@@ -100,6 +100,7 @@ impl Client {
             region: &self.config.region,
             key: call.key,
             continues: call.continues,
+            anonymous: self.config.anonymous,
         }
     }
 }

@@ -36,6 +36,8 @@ pub struct Attempt<'a> {
     pub key: Option<&'a str>,
     /// A listing that was to go on from a token.
     pub continues: bool,
+    /// No credentials were sent.
+    pub anonymous: bool,
 }
 
 impl Failure {
@@ -90,8 +92,9 @@ impl Failure {
             ErrorKind::Unavailable | ErrorKind::TimedOut => {
                 error.advice(RetryAdvice::AfterMs(self.retry_ms.unwrap_or(0)))
             }
-            // A wrong key or region is a matter of the mount's options.
+            // A wrong key or bucket is a matter of the mount's options.
             ErrorKind::Unauthenticated => error.blame(Blame::Plugin),
+            ErrorKind::NotFound if attempt.key.is_none() => error.blame(Blame::Plugin),
             _ => error,
         }
     }
@@ -99,7 +102,8 @@ impl Failure {
     /// Kind and sentence, by the code and, where there is none or an unknown one, by the status.
     fn meaning(&self, attempt: &Attempt<'_>) -> (ErrorKind, String) {
         let (kind, sentence) = match self.code.as_deref().unwrap_or("") {
-            "NoSuchKey" | "NoSuchVersion" | "XMinioInvalidObjectName" => {
+            // MinIO refuses some names outright: nothing can be there.
+            "NoSuchKey" | "NoSuchVersion" | "XMinioInvalidObjectName" | "XMinioInvalidResourceName" => {
                 (ErrorKind::NotFound, "there is no such object")
             }
             "NoSuchBucket" => (
@@ -218,16 +222,22 @@ fn refuses_credentials(code: &str) -> bool {
 }
 
 fn denied(attempt: &Attempt<'_>) -> &'static str {
-    if attempt.key.is_some() {
-        "access denied: allow these credentials s3:GetObject (and s3:ListBucket, or it looks so where nothing is)"
-    } else {
-        "access denied: allow these credentials s3:ListBucket, or correct options access-key and secret-key"
+    match (attempt.anonymous, attempt.key) {
+        (true, _) => {
+            "access denied without credentials: set options access-key and secret-key, or make the bucket public"
+        }
+        (false, Some(_)) => {
+            "access denied: allow these credentials s3:GetObject (and s3:ListBucket, or it looks so where nothing is)"
+        }
+        (false, None) => {
+            "access denied: allow these credentials s3:ListBucket, or correct options access-key and secret-key"
+        }
     }
 }
 
 fn shorten(text: &str) -> String {
     let cut: String = text.chars().take(MESSAGE).collect();
-    cut.trim_end_matches(['.', ' ', '\n']).to_owned()
+    cut.trim_matches(['"', '.', ' ', '\n']).to_owned()
 }
 
 #[cfg(test)]

@@ -1,7 +1,14 @@
 use super::*;
 
 fn attempt(key: Option<&str>) -> Attempt<'_> {
-    Attempt { bucket: "b", endpoint: "http://h:9000", region: "us-east-1", key, continues: false }
+    Attempt {
+        bucket: "b",
+        endpoint: "http://h:9000",
+        region: "us-east-1",
+        key,
+        continues: false,
+        anonymous: false,
+    }
 }
 
 fn coded(status: u16, code: &str) -> Failure {
@@ -18,6 +25,7 @@ fn codes_have_their_kinds() {
     for (status, code, kind) in [
         (404, "NoSuchKey", ErrorKind::NotFound),
         (404, "NoSuchBucket", ErrorKind::NotFound),
+        (400, "XMinioInvalidResourceName", ErrorKind::NotFound),
         (403, "AccessDenied", ErrorKind::Denied),
         (403, "SignatureDoesNotMatch", ErrorKind::Unauthenticated),
         (403, "InvalidAccessKeyId", ErrorKind::Unauthenticated),
@@ -109,6 +117,13 @@ fn remedies_name_the_option() {
     assert!(message(403, "InvalidAccessKeyId", None).contains("access-key"));
     assert!(message(403, "AccessDenied", None).contains("s3:ListBucket"));
     assert!(message(403, "AccessDenied", Some("k")).contains("s3:GetObject"));
+    let anonymous = Attempt { anonymous: true, ..attempt(None) };
+    assert!(
+        coded(403, "AccessDenied")
+            .error(&anonymous)
+            .message
+            .contains("without credentials: set options access-key")
+    );
     assert!(message(403, "InvalidObjectState", Some("k")).contains("restore"));
 }
 

@@ -64,6 +64,15 @@ pub(super) struct Hidden {
     pub(super) no_path: u64,
 }
 
+/// What a page has brought.
+#[derive(Debug)]
+pub(super) struct Progress {
+    /// Entries so far.
+    pub(super) entries: usize,
+    /// Whether the listing is further than before.
+    pub(super) advanced: bool,
+}
+
 #[derive(Debug)]
 enum Status {
     Loading,
@@ -109,14 +118,15 @@ impl Listing {
         Self { prefix, ordered, started, state: Mutex::new(state), changed: watch::Sender::new(()) }
     }
 
-    /// Adds a page that was asked for at `at`; returns the number of entries so far.
+    /// Adds a page that was asked for at `at`.
     ///
     /// # Errors
     /// `corrupt` when the store answered with keys that were not asked for.
-    pub(super) fn absorb(&self, page: &ListPage, at: Instant) -> Result<usize, Error> {
+    pub(super) fn absorb(&self, page: &ListPage, at: Instant) -> Result<Progress, Error> {
         let mut state = self.lock();
         let state = &mut *state;
         state.pages += 1;
+        let before = state.last.clone();
         for prefix in &page.prefixes {
             self.add(state, prefix, None, at)?;
         }
@@ -132,7 +142,9 @@ impl Listing {
             state.settled += 1;
         }
         self.changed.send_replace(());
-        Ok(state.entries.len())
+        let brought_any = !page.objects.is_empty() || !page.prefixes.is_empty();
+        let advanced = if self.ordered { state.last > before } else { brought_any };
+        Ok(Progress { entries: state.entries.len(), advanced })
     }
 
     fn add(&self, state: &mut State, key: &str, object: Option<&Object>, at: Instant) -> Result<(), Error> {

@@ -1,14 +1,14 @@
 //! Fills a listing in the background, one page after the other.
 
 use super::ObjectFs;
-use super::listing::Listing;
+use super::listing::{Listing, Progress};
 use super::names::{Segment, segment};
 use crate::ports::{ListPage, ListRequest};
 use crate::wait::bounded;
 use std::sync::Arc;
 use wasmount_types::{Blame, Error, ErrorKind, RequestCtx};
 
-/// Empty pages in a row after which a store is taken to go in circles.
+/// Pages in a row that bring nothing after which a store is taken to go in circles.
 const MAX_EMPTY_PAGES: usize = 1_000;
 
 /// Loads `listing` to its end and accounts for it.
@@ -59,7 +59,7 @@ async fn pages(fs: &ObjectFs, prefix: &str, listing: &Arc<Listing>) -> Result<()
         let ctx = RequestCtx::internal(at + fs.request_timeout);
         let page =
             bounded(&*fs.clock, ctx, "a page of a listing", fs.store.list(ctx, request.clone())).await?;
-        let entries = listing.absorb(&page, at)?;
+        let Progress { entries, advanced } = listing.absorb(&page, at)?;
         if entries > fs.config.directory_entries {
             let message = format!(
                 "the directory has more than {} entries, the limit for one directory",
@@ -68,7 +68,7 @@ async fn pages(fs: &ObjectFs, prefix: &str, listing: &Arc<Listing>) -> Result<()
             return Err(Error::new(ErrorKind::TooLarge, Blame::Host, message));
         }
         let Some(next) = page.next.clone() else { return Ok(()) };
-        empty_pages = if page.objects.is_empty() && page.prefixes.is_empty() { empty_pages + 1 } else { 0 };
+        empty_pages = if advanced { 0 } else { empty_pages + 1 };
         if request.continuation.as_ref() == Some(&next) || empty_pages > MAX_EMPTY_PAGES {
             let message = "the store's listing goes in circles: it never ends and brings nothing new";
             return Err(Error::new(ErrorKind::Corrupt, Blame::Plugin, message));

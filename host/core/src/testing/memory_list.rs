@@ -36,16 +36,20 @@ pub(super) fn list(
         return refuse("a limit of nothing");
     }
     if options.empty_pages && request.continuation.is_none() {
-        return Ok(ListPage { next: Some("begin".into()), ..ListPage::default() });
+        let begin = format!("begin {}", request.start_after.as_deref().unwrap_or_default());
+        return Ok(ListPage { next: Some(begin), ..ListPage::default() });
     }
-    let after = match request.continuation.as_deref().map(|token| token.split_once(' ')) {
-        Some(Some((hash, item))) => hash.parse::<u64>().ok().map(|hash| (hash, item.to_owned())),
-        _ => None,
-    };
+    let mut start_after = request.start_after.as_deref();
+    let mut after = None;
+    match request.continuation.as_deref().and_then(|token| token.split_once(' ')) {
+        Some(("begin", key)) => start_after = Some(key),
+        Some((hash, item)) => after = hash.parse::<u64>().ok().map(|hash| (hash, item.to_owned())),
+        None => {}
+    }
     let mut items = BTreeSet::new();
     let in_prefix = objects.range(request.prefix.clone()..).map(|(key, _)| key);
     for key in in_prefix.take_while(|key| key.starts_with(&request.prefix)) {
-        if request.start_after.as_ref().is_some_and(|after| key <= after) {
+        if start_after.is_some_and(|after| key.as_str() <= after) {
             continue;
         }
         let item = match request

@@ -2,4 +2,5 @@
 
 pub(crate) mod mount;
 pub(crate) mod plugin_inspect;
+pub(crate) mod plugin_test;
 pub(crate) mod run;

@@ -142,7 +142,6 @@ fn unique_id(index: usize, mount: &RawMount, ids: &mut BTreeSet<String>) -> Stri
 }
 
 /// The options and the plugin; a missing plugin is not an error of the options.
-#[expect(clippy::type_complexity, reason = "two different ways to fail, used in one place")]
 fn serve<P: Clone>(
     config: &RawConfig,
     mount: &RawMount,

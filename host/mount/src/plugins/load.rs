@@ -49,7 +49,7 @@ async fn claims(host: &Arc<PluginHost>, candidates: Vec<Candidate>) -> anyhow::R
         };
         let about = plugin.description();
         tracing::info!(
-            plugin = about.name, version = about.version, schemes = ?about.schemes, file = %file.display(),
+            plugin = about.name, version = about.version, schemes = about.schemes.join(","), file = %file.display(),
             digest = %plugin.digest(), "plugin is loaded"
         );
         claims.push(Claim {

@@ -12,7 +12,7 @@ use futures::stream::FuturesUnordered;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 use wasmount_types::{Error, Result};
 
 /// More addresses of one name are ignored.
@@ -97,19 +97,14 @@ async fn connect_any(addresses: &[SocketAddr], limits: &NetLimits) -> io::Result
             None if attempts.is_empty() => return Err(last),
             None => {}
         }
-        let next = Instant::now() + limits.next_address;
-        loop {
-            tokio::select! {
-                outcome = attempts.next() => match outcome {
-                    Some(Ok(stream)) => return Ok(stream),
-                    Some(Err(error)) => {
-                        last = error;
-                        break;
-                    }
-                    None => break,
-                },
-                () = sleep_until(next), if waiting.len() > 0 => break,
-            }
+        let pause = sleep(limits.next_address);
+        tokio::select! {
+            outcome = attempts.next() => match outcome {
+                Some(Ok(stream)) => return Ok(stream),
+                Some(Err(error)) => last = error,
+                None => {}
+            },
+            () = pause, if waiting.len() > 0 => {}
         }
     }
 }

@@ -203,7 +203,8 @@ fn malformed(text: &str, why: &str) -> Error {
         ErrorKind::Invalid,
         Blame::Caller,
         format!(
-            "--allow-net {text}: {why}; write an address, a CIDR such as 10.0.0.0/8, a host name, each optionally with :PORT ([address]:PORT for IPv6), or `default`"
+            "--allow-net {text}: {why}; write an address, a CIDR such as 10.0.0.0/8, a host name, each \
+             optionally with :PORT ([address]:PORT for IPv6), or `default`"
         ),
     )
 }

@@ -15,6 +15,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use wasmount_types::{Blame, Error, ErrorKind};
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -105,7 +106,9 @@ impl AotCache {
 
 fn write(path: &Path, component: &Component) -> wasmtime::Result<()> {
     let code = component.serialize()?;
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let temporary = path.with_extension(format!("{}-{number}.tmp", std::process::id()));
     // Left behind by a process of the same number that died while writing.
     let _ = fs::remove_file(&temporary);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;

@@ -134,7 +134,7 @@ impl<E: Start> Instance<E> {
         }
     }
 
-    /// Counts a call that the guest has answered.
+    /// Counts a call that the guest has answered, `open` included.
     pub(super) fn count_answer(&self) {
         self.answered.fetch_add(1, Ordering::Relaxed);
     }
@@ -196,32 +196,42 @@ async fn run<E: Start>(
     let exports = E::find(&mut store, &instance)?;
     let _ = ready.send(());
     let driven = store.run_concurrent(async |acc| {
-        drive(acc, &exports, queue, limits.in_flight).await?;
+        let mut calls = FuturesUnordered::new();
+        drive(acc, &exports, queue, limits.in_flight, &mut calls).await?;
         let _ = closing.send(true);
-        // Best effort: nobody waits for the result, and the Store goes away in any case.
-        let _ = tokio::time::timeout(limits.close, E::close(acc, &exports)).await;
+        // Nobody holds the instance any more, so nobody waits for what is still in flight.
+        let ended = tokio::time::timeout(limits.grace, async {
+            while let Some(ended) = calls.next().await {
+                ended?;
+            }
+            wasmtime::Result::<()>::Ok(())
+        });
+        if let Ok(ended) = ended.await {
+            ended?;
+            // Best effort: nobody waits for the result, and the Store goes away in any case.
+            let _ = tokio::time::timeout(limits.close, E::close(acc, &exports)).await;
+        }
         Ok(())
     });
     driven.await?
 }
 
-async fn drive<E: Start>(
-    acc: &Accessor<GuestState>,
-    exports: &E,
+/// Runs calls until the last handle to the instance is gone.
+async fn drive<'a, E: Start>(
+    acc: &'a Accessor<GuestState>,
+    exports: &'a E,
     mut queue: mpsc::Receiver<Job<E>>,
     in_flight: usize,
+    calls: &mut FuturesUnordered<BoxFuture<'a, wasmtime::Result<()>>>,
 ) -> wasmtime::Result<()> {
-    let mut calls = FuturesUnordered::new();
-    let mut open = true;
-    while open || !calls.is_empty() {
+    loop {
         tokio::select! {
             biased;
             Some(ended) = calls.next(), if !calls.is_empty() => ended?,
-            job = queue.recv(), if open && calls.len() < in_flight => match job {
+            job = queue.recv(), if calls.len() < in_flight => match job {
                 Some(job) => calls.push(job(acc, exports)),
-                None => open = false,
+                None => return Ok(()),
             },
         }
     }
-    Ok(())
 }

@@ -72,7 +72,9 @@ pub(crate) async fn call<E: Start, R>(
         }
         Ok(None) => {
             guard.armed = false;
-            Err(Failure::Lost(instance.death().await))
+            // The reason is written right after the calls were dropped.
+            let reason = tokio::time::timeout(instance.grace, instance.death()).await;
+            Err(Failure::Lost(reason.unwrap_or_else(|_| "its task ended".into())))
         }
         Err(_) => Err(Failure::TimedOut { waiting: state.is_waiting() }),
     }
@@ -91,7 +93,7 @@ where
     (R,): ComponentNamedList + Lift + Send + Sync + 'static,
 {
     let (call, task, fuel) = acc.with(|mut access| -> wasmtime::Result<_> {
-        let fuel = access.as_context_mut().get_fuel().ok();
+        let fuel = fuel_left(&mut access);
         let call = function.start_call_concurrent(&mut access, params)?;
         let task = call.task();
         access.get().calls.insert(task, state.clone());
@@ -100,7 +102,7 @@ where
     let result = function.finish_call_concurrent(acc, call).await;
     state.end();
     acc.with(|mut access| {
-        let left = access.as_context_mut().get_fuel().ok();
+        let left = fuel_left(&mut access);
         let guest = access.get();
         guest.calls.remove(task);
         guest.budget.progress();
@@ -109,4 +111,10 @@ where
         }
     });
     result.map(|(result,)| result)
+}
+
+/// Fuel of the Store, where it is counted. Asked only then: an error costs a backtrace.
+fn fuel_left(access: &mut wasmtime::component::Access<'_, GuestState>) -> Option<u64> {
+    access.get().rights.fuel.as_ref()?;
+    access.as_context_mut().get_fuel().ok()
 }

@@ -97,7 +97,8 @@ impl<E: Start> Slot<E> {
             return;
         }
         state.current = None;
-        state.deaths = if dead.answered() > 0 { 1 } else { state.deaths.saturating_add(1) };
+        // The first answer was that of `open`.
+        state.deaths = if dead.answered() > 1 { 1 } else { state.deaths.saturating_add(1) };
         if state.deaths > FREE_DEATHS {
             state.not_before = Some(Instant::now() + pause(state.deaths - FREE_DEATHS - 1));
         }

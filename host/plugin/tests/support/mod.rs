@@ -1,5 +1,6 @@
 //! What the tests of the sandbox share: the hostile plugin, a host for it, and a server for it to speak to.
-#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "this is only used by tests")]
+#![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,10 +16,11 @@ use wasmount_net::{AllowNet, HttpClient, ReachPolicy, TlsSettings};
 use wasmount_plugin::{Limits, MountSpec, OptionInput, OptionSource, Plugin, PluginHost, PluginHostConfig};
 use wasmount_types::{ByteRange, MountId, ObjectKey, RequestCtx, Result};
 
-/// A plugin that `make plugins` has built.
+/// A plugin that `make plugins` has built, or one of another build in the directory `WASMOUNT_TEST_PLUGINS`.
 pub fn wasm(name: &str) -> PathBuf {
-    let path =
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/plugins").join(format!("{name}.wasm"));
+    let built = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/plugins");
+    let dir = std::env::var_os("WASMOUNT_TEST_PLUGINS").map_or_else(built, PathBuf::from);
+    let path = dir.join(format!("{name}.wasm"));
     assert!(path.exists(), "{} is missing: run `make plugins` first", path.display());
     path
 }

@@ -60,7 +60,7 @@ where
         .get_export_index(&mut *store, Some(interface), name)
         .ok_or_else(|| wasmtime::format_err!("the component does not export the function `{name}`"))?;
     instance
-        .get_typed_func(&mut *store, &index)
+        .get_typed_func(&mut *store, index)
         .map_err(|e| e.context(format!("the function `{name}` has another type than in wit/")))
 }
 

@@ -52,11 +52,27 @@ impl Open {
     /// # Errors
     /// The plugin's own, or what is wrong with the plugin.
     pub(crate) async fn run(&self, deadline: Instant) -> Result<Opened, Error> {
-        let plugin = self.rights.log.plugin();
         let instance =
             Instance::<ObjectStoreExports>::start(&self.machine, self.pre.clone(), self.rights.clone())
                 .await?;
-        let answer = call(&instance, deadline, |state, reply| -> Job<ObjectStoreExports> {
+        let opened = self.open_in(&instance, deadline).await;
+        match opened {
+            Ok((info, capabilities)) => Ok(Opened { instance, info, capabilities }),
+            Err(error) => {
+                // There is nothing to `close`.
+                instance.kill("its mount could not be opened");
+                Err(error)
+            }
+        }
+    }
+
+    async fn open_in(
+        &self,
+        instance: &Arc<Instance<ObjectStoreExports>>,
+        deadline: Instant,
+    ) -> Result<(ProviderInfo, ObjectCapabilities), Error> {
+        let plugin = self.rights.log.plugin();
+        let answer = call(instance, deadline, |state, reply| -> Job<ObjectStoreExports> {
             let mount = self.mount.clone();
             Box::new(move |acc, exports| {
                 Box::pin(async move {
@@ -81,8 +97,7 @@ impl Open {
                 return Err(Error::timed_out(blame, format_args!("opening {}", self.mount.mount_point)));
             }
         };
-        let (info, capabilities) = self.checked(info)?;
-        Ok(Opened { instance, info, capabilities })
+        self.checked(info)
     }
 
     fn checked(&self, info: lifecycle::Info) -> Result<(ProviderInfo, ObjectCapabilities), Error> {
