@@ -47,17 +47,21 @@ async fn the_cost_of_a_get_does_not_depend_on_its_size() {
     let sandbox = Sandbox::with(|config| config.count_fuel = true);
     let server = Server::start(1).await;
     let (store, _) = sandbox.open(&[("endpoint", &server.origin)], &["127.0.0.1"]).await.unwrap();
-    let mut fuel = Vec::new();
-    for size in [128u64 << 10, 8 << 20, 128 << 10, 8 << 20] {
-        let key = format!("connect:{}/size/{size:07}", server.origin);
-        let request = GetRequest { range: Some(ByteRange::new(0, size)), ..first_kib(&key) };
-        let answer = response(&store, within(10), request).await.unwrap();
-        fuel.push((size, sandbox.host.last_fuel().unwrap()));
-        assert_eq!(support::read(answer).await.unwrap().len() as u64, size);
+    // A response that is there before the guest could suspend saves it about a fifth, whatever its size; so the dearest
+    // of several calls is compared.
+    let mut dearest = [0, 0];
+    for _ in 0..10 {
+        for (size, dearest) in [128u64 << 10, 8 << 20].into_iter().zip(&mut dearest) {
+            let key = format!("connect:{}/size/{size:07}", server.origin);
+            let request = GetRequest { range: Some(ByteRange::new(0, size)), ..first_kib(&key) };
+            let answer = response(&store, within(10), request).await.unwrap();
+            *dearest = sandbox.host.last_fuel().unwrap().max(*dearest);
+            assert_eq!(support::read(answer).await.unwrap().len() as u64, size);
+        }
     }
-    println!("{fuel:?}");
-    let (small, large) = (fuel[2].1, fuel[3].1);
-    assert!(small > 0 && large.abs_diff(small) * 10 <= small, "{fuel:?}");
+    println!("fuel of a get: {dearest:?}");
+    let [small, large] = dearest;
+    assert!(small > 0 && large.abs_diff(small) * 10 <= small, "{dearest:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,7 +23,7 @@ rules! {
 }
 
 fn object(bench: &Bench) -> Option<&Object> {
-    bench.with_content().into_iter().find(|o| o.size >= 4096 && o.size <= 4 << 20)
+    bench.with_content().into_iter().find(|o| (4 << 10..=4 << 20).contains(&o.size))
 }
 
 fn head_of(object: &Object) -> Option<ByteRange> {

@@ -75,7 +75,7 @@ fn all(outcomes: impl IntoIterator<Item = Outcome>) -> Outcome {
     outcomes.into_iter().find(|o| *o != Outcome::Passed).unwrap_or(Outcome::Passed)
 }
 
-/// For checks that need at least one object with content.
+/// For checks that need objects which a given endpoint may not hold.
 fn no_objects() -> Outcome {
-    Outcome::Skipped("the endpoint holds no object with content; put a few there".into())
+    Outcome::Skipped("the endpoint holds no object of 4 KiB to 4 MiB with a version; put a few there".into())
 }

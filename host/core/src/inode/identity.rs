@@ -16,14 +16,22 @@ pub struct FileVersion {
 }
 
 impl FileVersion {
-    /// Whether both are the same bytes: the same version, or without versions the same size and time.
+    /// Whether both are the same bytes: the same version, or where one of them has none the same size and time.
+    ///
+    /// Some stores name versions with an object and not in listings.
     pub fn same(&self, other: &Self) -> bool {
         match (&self.version, &other.version) {
             (Some(a), Some(b)) => a == b,
-            (None, None) => self.size == other.size && self.modified == other.modified,
-            _ => false,
+            _ => self.size == other.size && same_time(self.modified, other.modified),
         }
     }
+}
+
+/// Whether two times are not known to differ, at the resolution of the coarser: listings have milliseconds, HTTP dates
+/// seconds, and some answers no time at all.
+fn same_time(a: Option<Timestamp>, b: Option<Timestamp>) -> bool {
+    let (Some(a), Some(b)) = (a, b) else { return true };
+    if a.nanoseconds == 0 || b.nanoseconds == 0 { a.seconds == b.seconds } else { a == b }
 }
 
 /// What a node stands for.

@@ -134,12 +134,13 @@ impl Listing {
             self.add(state, object.key.as_str(), Some(object), at)?;
         }
         // In an unordered store the very last page may bring `a/…`: nothing is settled before.
-        while self.ordered {
-            let Some((name, listed)) = state.entries.get_index(state.settled) else { break };
-            if matches!(listed.child, Child::File(_)) && !passed(&self.prefix, &state.last, name) {
-                break;
+        if self.ordered {
+            while let Some((name, listed)) = state.entries.get_index(state.settled) {
+                if matches!(listed.child, Child::File(_)) && !passed(&self.prefix, &state.last, name) {
+                    break;
+                }
+                state.settled += 1;
             }
-            state.settled += 1;
         }
         self.changed.send_replace(());
         let brought_any = !page.objects.is_empty() || !page.prefixes.is_empty();

@@ -50,12 +50,16 @@ impl ObjectFs {
     async fn ask(self: &Arc<Self>, dir: &str, name: &Name, path: &str) -> Result<Option<Listed>, Error> {
         let now = self.clock.now();
         let wanted = self.misses.count(dir, now);
+        // Asked since this look-up began, or young enough anyway.
+        let holds = |at: Instant, ttl| at >= now || self.clock.now().saturating_duration_since(at) < ttl;
         let suspect = |since: Instant| match self.known.get(path) {
             Some((Known::Suspect, at)) => at >= since,
             _ => false,
         };
         let listing = match self.listings.get(dir) {
             Some(listing) if listing.is_loading() => Some(listing),
+            // It is there and did not know, or its answer is too old: only asking for the name itself helps.
+            Some(listing) if listing.is_complete() && self.usable(&listing, now) => None,
             _ if wanted => Some(self.list(dir)),
             _ => None,
         };
@@ -63,10 +67,10 @@ impl ObjectFs {
             && !suspect(listing.started)
         {
             match listing.wait_for(name, PAGES).await {
-                Seen::Found(listed) => return Ok(Some(listed)),
-                Seen::Absent(_) => return Ok(None),
-                // Too large to wait for, or failed: the name alone may still be had.
-                Seen::Pending(_) | Seen::Unknown => {}
+                Seen::Found(listed) if holds(listed.at, self.config.attr_ttl) => return Ok(Some(listed)),
+                Seen::Absent(at) if holds(at, self.config.negative_ttl) => return Ok(None),
+                // Too large to wait for, too long under way, or failed: the name alone may still be had.
+                _ => {}
             }
         }
         let fs = self.clone();

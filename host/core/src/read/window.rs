@@ -1,7 +1,7 @@
 //! What a handle has in memory or under way: a few streams, each a run of parts.
 //!
 //! A stream begins with a read that fits to no other. From the start of the file it is taken to be sequential; from
-//! anywhere else only what was asked is fetched, until the next read continues there. A sequential stream fetches
+//! anywhere else only what was asked is fetched, until two more reads continue there. A sequential stream fetches
 //! ahead in parts that double, over several requests at once, and never further than a few times what was read.
 
 use super::config::ReadConfig;
@@ -11,7 +11,7 @@ use super::plan;
 use std::sync::Arc;
 
 /// A read that begins this close behind a single read is taken to continue it.
-const NEAR: u64 = 256 * 1024;
+const NEAR: u64 = 128 * 1024;
 
 struct Stream {
     /// Sorted, not overlapping.
@@ -45,8 +45,10 @@ impl Window {
         self.tick += 1;
         let tick = self.tick;
         self.streams.retain(|stream| stream.used + config.idle_reads >= tick);
-        let index = match self.streams.iter().position(|stream| stream.takes(from, &config)) {
-            Some(index) => index,
+        let fitting = self.streams.iter().enumerate().filter(|(_, stream)| stream.takes(from, to, &config));
+        // Where one stream has fetched ahead into another's stretch, the one that stands nearest goes on.
+        let index = match fitting.min_by_key(|(_, stream)| stream.stands.abs_diff(from)) {
+            Some((index, _)) => index,
             None => {
                 self.make_room(config.streams);
                 self.streams.push(Stream::new(from, to, &config));
@@ -65,11 +67,12 @@ impl Window {
             stream.cover(source, from, to);
         }
         stream.stands = stream.stands.max(to);
-        stream.sequential |= stream.reads > 1;
         let wanted = stream.parts.iter().filter(|part| part.start < to && from < part.end).cloned().collect();
         if size > config.whole {
             stream.fetch_ahead(source);
         }
+        // Two reads side by side may be chance; the third finds the stream running.
+        stream.sequential |= stream.reads > 1;
         wanted
     }
 
@@ -114,8 +117,10 @@ impl Stream {
     }
 
     /// Whether a read that begins at `from` belongs here.
-    fn takes(&self, from: u64, config: &ReadConfig) -> bool {
-        let near = if self.sequential { config.slack } else { NEAR };
+    fn takes(&self, from: u64, to: u64, config: &ReadConfig) -> bool {
+        // The more was read in one run, the further a read may be off and still belong to it.
+        let run = if self.sequential { self.stands - self.origin } else { 0 };
+        let near = NEAR.max(run).max((to - from).saturating_mul(4)).min(config.slack);
         let low = if self.sequential { self.stands.saturating_sub(near).min(self.next) } else { self.origin };
         (low <= from && from <= self.next.saturating_add(near))
             || self.parts.iter().any(|part| part.start <= from && from < part.end)
@@ -133,7 +138,7 @@ impl Stream {
     /// Makes `parts` cover `from..to`.
     fn cover(&mut self, source: &Arc<Source>, from: u64, to: u64) {
         let (config, size) = (&source.config, source.file.size);
-        if self.sequential || self.reads > 1 {
+        if self.sequential {
             // One run of parts up to here: the reads in between are on their way.
             while self.next < to {
                 let part = self.part.max(config.part_min);
