@@ -14,7 +14,8 @@ fn plugin_test(plugin: &str, more: &[&str]) -> Result<(bool, String)> {
         .args(more)
         .output()
         .context("start wasmount")?;
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     Ok((output.status.success(), text))
 }
 
@@ -37,7 +38,9 @@ fn s3_passes_with_a_real_server_behind_the_faults() -> Result<()> {
     let minio = Minio::start()?;
     let client = minio.client()?;
     client.make_bucket("suite")?;
-    for (key, size) in [("a", 1), ("b", 5_000), ("dir/c d+e%", 200_000), ("dir/sub/ü", 3_000_000), ("empty", 0)] {
+    for (key, size) in
+        [("a", 1), ("b", 5_000), ("dir/c d+e%", 200_000), ("dir/sub/ü", 3_000_000), ("empty", 0)]
+    {
         client.put("suite", key, &vec![b'x'; size])?;
     }
     let options = "access-key=minioadmin,secret-key=minioadmin";

@@ -150,9 +150,10 @@ impl Mount {
             if let Some(status) = self.process.ended() {
                 return Some(Some(status));
             }
-            // A dead predecessor's mount is in the table too; only a live one answers a stat of its root.
+            // A dead predecessor's mount is in the table too. A stat of its root may come from the kernel's cache,
+            // but statfs always asks the server.
             let one = mountinfo::at(&target).is_ok_and(|entries| entries.len() == 1);
-            (one && std::fs::metadata(&target).is_ok()).then_some(None)
+            (one && rustix::fs::statvfs(&target).is_ok()).then_some(None)
         });
         match ended {
             Ok(None) => Ok(()),

@@ -1,7 +1,7 @@
 //! Percent-encoding as Signature Version 4 wants it: everything but RFC 3986's unreserved characters.
 
 /// Encodes a key for a URL's path; `/` stays.
-pub(super) fn path(key: &str) -> String {
+pub(crate) fn path(key: &str) -> String {
     encode(key, true)
 }
 

@@ -1,7 +1,7 @@
 //! A small S3 client to prepare buckets with: path-style, blocking, independent of the code under test.
 
 mod date;
-mod encode;
+pub(crate) mod encode;
 mod sign;
 
 use std::sync::Arc;
@@ -138,6 +138,15 @@ impl Client {
                 return Ok(keys);
             }
         }
+    }
+
+    /// The first page of a listing as the server wrote it.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn page(&self, bucket: &str, prefix: &str) -> Result<String> {
+        let query = [("encoding-type", "url"), ("list-type", "2"), ("prefix", prefix)];
+        Ok(String::from_utf8(self.send("GET", &format!("/{bucket}"), &query, &[])?)?)
     }
 
     /// Makes a bucket readable without credentials.

@@ -1,7 +1,7 @@
 //! The mount table: all mounts of a Dataset in one file system.
 //!
 //! `tree` holds the directories that belong to no store, `opener` the state of each mount, `table` says what a node number
-//! leads to; `names`, `directories`, `files` and `xattr` are the operations on it, and [`FileSystem`](crate::FileSystem)
+//! leads to; `names`, `directories`, `files` and `xattr` are the operations on it, and [`FileSystem`]
 //! is implemented here in terms of them.
 
 mod config;

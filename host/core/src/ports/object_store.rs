@@ -103,7 +103,10 @@ pub struct GetRequest {
 }
 
 /// Bytes of an object, front to back. Dropping it cancels what has not arrived.
-#[expect(clippy::len_without_is_empty, reason = "it is a stream: its length is what is left, and may be unknown")]
+#[expect(
+    clippy::len_without_is_empty,
+    reason = "it is a stream: its length is what is left, and may be unknown"
+)]
 pub trait ObjectBody: Send {
     /// Bytes left, if known.
     fn len(&self) -> Option<u64>;

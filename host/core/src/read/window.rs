@@ -45,10 +45,8 @@ impl Window {
         self.tick += 1;
         let tick = self.tick;
         self.streams.retain(|stream| stream.used + config.idle_reads >= tick);
-        let fitting = self.streams.iter().enumerate().filter(|(_, stream)| stream.takes(from, to, &config));
-        // Where one stream has fetched ahead into another's stretch, the one that stands nearest goes on.
-        let index = match fitting.min_by_key(|(_, stream)| stream.stands.abs_diff(from)) {
-            Some((index, _)) => index,
+        let index = match self.fitting(from, to, &config) {
+            Some(index) => index,
             None => {
                 self.make_room(config.streams);
                 self.streams.push(Stream::new(from, to, &config));
@@ -93,6 +91,27 @@ impl Window {
         }
     }
 
+    /// The stream that a read belongs to. Where one has fetched ahead into another's stretch, the one that stands nearest
+    /// goes on; those that stand close together are one stream whose reads came in another order, and become one.
+    fn fitting(&mut self, from: u64, to: u64, config: &ReadConfig) -> Option<usize> {
+        let fits = |(_, stream): &(usize, &Stream)| stream.takes(from, to, config);
+        let fitting = self.streams.iter().enumerate().filter(fits);
+        let (index, stands) = fitting
+            .map(|(index, stream)| (index, stream.stands))
+            .min_by_key(|(_, stands)| stands.abs_diff(from))?;
+        let mut chosen = self.streams.swap_remove(index);
+        let mut others = std::mem::take(&mut self.streams);
+        for other in others.drain(..) {
+            if other.stands.abs_diff(stands) <= config.slack && other.takes(from, to, config) {
+                chosen.join(other);
+            } else {
+                self.streams.push(other);
+            }
+        }
+        self.streams.push(chosen);
+        Some(self.streams.len() - 1)
+    }
+
     fn make_room(&mut self, streams: usize) {
         while self.streams.len() >= streams.max(1) {
             let oldest = self.streams.iter().enumerate().min_by_key(|(_, stream)| stream.used);
@@ -124,6 +143,21 @@ impl Stream {
         let low = if self.sequential { self.stands.saturating_sub(near).min(self.next) } else { self.origin };
         (low <= from && from <= self.next.saturating_add(near))
             || self.parts.iter().any(|part| part.start <= from && from < part.end)
+    }
+
+    /// Takes over what another stream has.
+    fn join(&mut self, other: Self) {
+        for part in other.parts {
+            if self.parts.iter().all(|own| own.end <= part.start || part.end <= own.start) {
+                self.add(part);
+            }
+        }
+        self.origin = self.origin.min(other.origin);
+        self.stands = self.stands.max(other.stands);
+        self.next = self.next.max(other.next);
+        self.part = self.part.max(other.part);
+        self.reads += other.reads;
+        self.sequential |= other.sequential;
     }
 
     /// Drops parts that were read, that lie far behind, or that failed before this read came.
