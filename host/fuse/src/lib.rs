@@ -7,9 +7,10 @@
 //! a process that waits for FUSE cannot be killed before that.
 //!
 //! Mounting cleans up first: what a dead predecessor left at the target is detached ([`stale`]), and never
-//! anything that is not FUSE. After mounting, the kernel's read-ahead is raised ([`bdi`]).
+//! anything that somebody else uses. After mounting, the kernel's read-ahead is raised ([`bdi`]).
 
 mod adapter;
+mod attach;
 pub mod bdi;
 mod mountinfo;
 mod options;

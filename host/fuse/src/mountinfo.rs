@@ -11,6 +11,10 @@ use std::path::{Path, PathBuf};
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountEntry {
+    /// Number of the mount.
+    pub id: u32,
+    /// Number of the mount it lies on.
+    pub parent: u32,
     /// `major:minor` of the mounted file system, as it names `/sys/class/bdi/<major:minor>`.
     pub device: String,
     /// Where it is mounted, as this process sees it.
@@ -37,9 +41,36 @@ pub fn read() -> io::Result<Vec<MountEntry>> {
     Ok(parse(&std::fs::read("/proc/self/mountinfo")?))
 }
 
-/// The mounts at exactly this path, in the kernel's order.
+/// The mounts that this path leads to, lowest first.
 pub(crate) fn at(path: &Path) -> io::Result<Vec<MountEntry>> {
-    Ok(read()?.into_iter().filter(|entry| entry.mount_point == path).collect())
+    Ok(reachable(&read()?, path))
+}
+
+/// Mounts at exactly this path, but for those that a mount on a directory above has hidden: no path leads there.
+fn reachable(all: &[MountEntry], path: &Path) -> Vec<MountEntry> {
+    let here = all.iter().filter(|entry| entry.mount_point == path);
+    here.filter(|entry| !is_hidden(all, entry)).cloned().collect()
+}
+
+fn is_hidden(all: &[MountEntry], entry: &MountEntry) -> bool {
+    let mut current = entry;
+    // No chain of parents is longer than the list.
+    for _ in 0..all.len() {
+        let above = |other: &MountEntry| {
+            other.parent == current.parent
+                && other.id != current.id
+                && other.mount_point != current.mount_point
+                && current.mount_point.starts_with(&other.mount_point)
+        };
+        if all.iter().any(above) {
+            return true;
+        }
+        match all.iter().find(|other| other.id == current.parent && other.id != current.id) {
+            Some(parent) => current = parent,
+            None => return false,
+        }
+    }
+    false
 }
 
 /// Parses the file. Lines that do not follow the format are left out.
@@ -50,13 +81,17 @@ pub fn parse(text: &[u8]) -> Vec<MountEntry> {
 fn parse_line(line: &[u8]) -> Option<MountEntry> {
     let mut fields = line.split(|byte| *byte == b' ');
     // ID, parent, device, root, mount point, options, any number of tags, `-`, type, source, options.
-    let device = fields.nth(2)?;
+    let number = |field: &[u8]| std::str::from_utf8(field).ok()?.parse().ok();
+    let (id, parent) = (number(fields.next()?)?, number(fields.next()?)?);
+    let device = fields.next()?;
     let mount_point = fields.nth(1)?;
     fields.by_ref().find(|field| *field == b"-")?;
     let fs_type = fields.next()?;
     let source = fields.next()?;
     let text = |field: &[u8]| String::from_utf8_lossy(&unescape(field)).into_owned();
     Some(MountEntry {
+        id,
+        parent,
         device: text(device),
         mount_point: PathBuf::from(OsString::from_vec(unescape(mount_point))),
         fs_type: text(fs_type),
@@ -114,6 +149,24 @@ mod tests {
     fn what_is_fuse() {
         let kinds: Vec<bool> = parse(SAMPLE).iter().map(MountEntry::is_fuse).collect();
         assert_eq!(kinds, [false, false, true, true, true, false]);
+    }
+
+    #[test]
+    fn what_lies_under_another_mount_is_not_there() {
+        let all = parse(
+            b"1 0 8:1 / / rw - ext4 d rw\n\
+            2 1 0:1 / /a/t rw - fuse.x s rw\n\
+            3 1 0:2 / /a rw - tmpfs t rw\n\
+            4 3 0:3 / /a/t rw - fuse.y s rw\n\
+            5 4 0:4 / /a/t rw - fuse.z s rw\n\
+            6 2 0:5 / /a/t/sub rw - tmpfs t rw\n",
+        );
+        let ids =
+            |path: &str| reachable(&all, Path::new(path)).iter().map(|entry| entry.id).collect::<Vec<_>>();
+        assert_eq!(ids("/a/t"), [4, 5], "2 was there before /a was covered");
+        assert_eq!(ids("/a"), [3]);
+        assert_eq!(ids("/a/t/sub"), [], "on a hidden mount");
+        assert_eq!(ids("/"), [1]);
     }
 
     #[test]

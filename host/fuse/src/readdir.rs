@@ -66,12 +66,19 @@ pub(crate) async fn fetch(
     plus: bool,
 ) -> Result<Chunk, Error> {
     let asked = fit.limit();
-    let request = ReadDir { offset: offset.saturating_sub(DOTS), limit: asked, plus };
-    let mut entries = fs.readdir(ctx, fh, request).await?;
-    if plus {
-        complete(fs, ctx, dir, &mut entries).await?;
+    let mut position = offset.saturating_sub(DOTS);
+    loop {
+        let mut entries = fs.readdir(ctx, fh, ReadDir { offset: position, limit: asked, plus }).await?;
+        let last = entries.last().map(|entry| entry.next_offset);
+        if plus {
+            complete(fs, ctx, dir, &mut entries).await?;
+        }
+        match last {
+            // All of them are gone since they were listed, and an empty reply would mean the end of the directory.
+            Some(next) if entries.is_empty() && next > position => position = next,
+            _ => return Ok(Chunk { dir, offset, asked, entries }),
+        }
     }
-    Ok(Chunk { dir, offset, asked, entries })
 }
 
 /// Looks up the entries that came without attributes: a READDIRPLUS reply cannot go without them.

@@ -4,10 +4,10 @@ use crate::adapter::Adapter;
 use crate::options::MountOptions;
 use crate::serve::Server;
 use crate::stale::{self, StaleError};
-use crate::{bdi, mountinfo};
-use fuser::{Config, InitFlags, KernelConfig, MountOption, Session, SessionACL};
-use rustix::mount::{UnmountFlags, unmount};
+use crate::{attach, bdi, mountinfo};
+use fuser::{Config, InitFlags, KernelConfig, Session, SessionACL};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -66,7 +66,7 @@ pub enum MountError {
 /// A live mount. Dropping it neither unmounts nor ends it.
 pub struct Mounted {
     target: PathBuf,
-    device: Option<String>,
+    device: String,
     ended: watch::Receiver<Option<Result<(), String>>>,
 }
 
@@ -85,15 +85,19 @@ impl Mounted {
     /// When the kernel refuses, or another mount lies on top.
     pub fn unmount(&self) -> Result<(), MountError> {
         let fail = |cause| MountError::Unmount { target: self.target.clone(), cause };
+        // Once the session is over the kernel gives its device number to the next mount, which may be our successor's.
+        if matches!(*self.ended.borrow(), Some(Ok(()))) {
+            return Ok(());
+        }
         let here = mountinfo::at(&self.target).map_err(fail)?;
-        let ours = |entry: &mountinfo::MountEntry| Some(&entry.device) == self.device.as_ref();
+        let ours = |entry: &mountinfo::MountEntry| entry.device == self.device;
         if !here.iter().any(ours) {
             return Ok(());
         }
         if let Some(top) = here.last().filter(|entry| !ours(entry)) {
             return Err(fail(io::Error::other(format!("a {} mount lies on top of it", top.fs_type))));
         }
-        match unmount(&self.target, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+        match attach::detach(&self.target) {
             Ok(()) | Err(rustix::io::Errno::INVAL) => Ok(()),
             Err(errno) => Err(fail(errno.into())),
         }
@@ -126,32 +130,47 @@ pub fn mount(
     runtime: tokio::runtime::Handle,
     options: &MountOptions,
 ) -> Result<Mounted, MountError> {
-    let target = prepare(&options.target)?;
+    let source = word(&options.source);
+    let target = prepare(&options.target, &source)?;
     let fail = |cause| MountError::Mount { target: target.clone(), cause };
+    let connection = attach::attach(&target, &source, &word(&options.subtype)).map_err(fail)?;
+    begin(fs, runtime, options, connection, &target).map_err(|cause| {
+        // Without anybody to serve it, it would only be in the way.
+        let _ = attach::detach(&target);
+        fail(cause)
+    })
+}
+
+/// Shakes hands with the kernel and starts the threads.
+fn begin(
+    fs: Arc<dyn FileSystem>,
+    runtime: tokio::runtime::Handle,
+    options: &MountOptions,
+    connection: OwnedFd,
+    target: &Path,
+) -> io::Result<Mounted> {
     let adapter = Adapter::new(Server::new(fs, runtime, options.request_timeout));
-    let session = Session::new(adapter, &target, &session_config(options)).map_err(fail)?;
+    let session = Session::from_fd(adapter, connection, SessionACL::All, session_config(options))?;
 
     // The kernel waits with its first request until the threads run; until then nothing here may touch the mount.
-    let device = mountinfo::at(&target).map_err(fail)?.into_iter().next_back().map(|entry| entry.device);
-    if let Some(device) = &device
-        && let Err(error) = bdi::set_read_ahead(device, options.read_ahead_kib)
-    {
+    let Some(entry) = mountinfo::at(target)?.into_iter().next_back() else {
+        return Err(io::Error::other("the mount is not in /proc/self/mountinfo"));
+    };
+    let device = entry.device;
+    if let Err(error) = bdi::set_read_ahead(&device, options.read_ahead_kib) {
         tracing::info!(%error, "reads stay at 128 KiB each, because /sys is not writable here");
     }
     let (tell, ended) = watch::channel(None);
-    std::thread::Builder::new()
-        .name("fuse-session".to_owned())
-        .spawn(move || {
-            let outcome = session.run().map_err(|error| error.to_string());
-            // Nobody may be listening any more.
-            let _ = tell.send(Some(outcome));
-        })
-        .map_err(fail)?;
-    Ok(Mounted { target, device, ended })
+    std::thread::Builder::new().name("fuse-session".to_owned()).spawn(move || {
+        let outcome = session.run().map_err(|error| error.to_string());
+        // Nobody may be listening any more.
+        let _ = tell.send(Some(outcome));
+    })?;
+    Ok(Mounted { target: target.to_owned(), device, ended })
 }
 
 /// Makes an empty mount point of the target and returns its real path.
-fn prepare(target: &Path) -> Result<PathBuf, MountError> {
+fn prepare(target: &Path, own_source: &str) -> Result<PathBuf, MountError> {
     let fail = |cause| MountError::Target { target: target.to_owned(), cause };
     let Some(name) = target.file_name() else {
         return Err(fail(io::Error::other("the path must end in the name of a directory")));
@@ -163,17 +182,17 @@ fn prepare(target: &Path) -> Result<PathBuf, MountError> {
     };
     std::fs::create_dir_all(parent).map_err(fail)?;
     let path = parent.canonicalize().map_err(fail)?.join(name);
-    detach(&path)?;
+    detach(&path, own_source)?;
     std::fs::create_dir_all(&path).map_err(fail)?;
     let real = path.canonicalize().map_err(fail)?;
     if real != path {
-        detach(&real)?;
+        detach(&real, own_source)?;
     }
     Ok(real)
 }
 
-fn detach(path: &Path) -> Result<(), MountError> {
-    for entry in stale::detach_all(path)? {
+fn detach(path: &Path, own_source: &str) -> Result<(), MountError> {
+    for entry in stale::detach_all(path, own_source)? {
         tracing::warn!(
             target_path = %path.display(),
             fs_type = entry.fs_type,
@@ -184,23 +203,14 @@ fn detach(path: &Path) -> Result<(), MountError> {
     Ok(())
 }
 
+/// A text that may stand in a list of mount options and in a line of `/proc/mounts`.
+fn word(text: &str) -> String {
+    let clean = |c: char| if c.is_whitespace() || c.is_control() || c == ',' { '_' } else { c };
+    text.chars().map(clean).collect()
+}
+
 fn session_config(options: &MountOptions) -> Config {
-    let word = |text: &str| {
-        let clean = |c: char| if c.is_whitespace() || c.is_control() || c == ',' { '_' } else { c };
-        text.chars().map(clean).collect::<String>()
-    };
     let mut config = Config::default();
-    config.mount_options = vec![
-        MountOption::FSName(word(&options.source)),
-        // fuser's `Subtype` does not reach the kernel when it mounts by itself.
-        MountOption::CUSTOM(format!("subtype={}", word(&options.subtype))),
-        MountOption::DefaultPermissions,
-        MountOption::RO,
-        MountOption::NoSuid,
-        MountOption::NoDev,
-    ];
-    // `allow_other`: applications run as anybody.
-    config.acl = SessionACL::All;
     config.n_threads = Some(options.threads.max(1));
     // A cloned descriptor could not be handed to a successor process.
     config.clone_fd = false;

@@ -132,11 +132,29 @@ fn ten_thousand_entries_once_each_and_every_lookup_is_accounted_for() {
 }
 
 #[test]
+fn a_page_of_vanished_entries_is_not_the_end_of_the_directory() {
+    let fixture = Fixture::new();
+    let names: Vec<_> = fs::read_dir(fixture.path("vanishing"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        ["file-0", "file-1", "file-2"],
+        "of {} entries before them none is left",
+        memory::VANISHED
+    );
+}
+
+#[test]
 fn plain_readdir_has_dots_first() {
     let fixture = Fixture::new();
     let out = std::process::Command::new("ls").arg("-fa").arg(target(&fixture.dir)).output().unwrap();
     let names = String::from_utf8(out.stdout).unwrap();
-    assert_eq!(names.lines().collect::<Vec<_>>(), [".", "..", "many", "big", "hang", "panic", "slow-open"]);
+    assert_eq!(
+        names.lines().collect::<Vec<_>>(),
+        [".", "..", "many", "big", "hang", "panic", "slow-open", "vanishing"]
+    );
 }
 
 #[test]
@@ -273,6 +291,33 @@ fn dead_mounts_at_the_target_are_detached_first() {
     let fixture = Fixture::at(dir);
     assert_eq!(mounts_at(&path).len(), 1);
     assert_eq!(fs::metadata(fixture.path("big")).unwrap().len(), BIG_SIZE);
+}
+
+#[test]
+fn a_live_mount_of_another_program_is_never_touched_and_an_own_one_is_taken_over() {
+    let fixture = Fixture::new();
+    let mut options = MountOptions::new(target(&fixture.dir));
+    let runtime = fixture.runtime.handle().clone();
+    let Err(error @ MountError::Stale(_)) = mount(Arc::new(Memory::default()), runtime.clone(), &options)
+    else {
+        panic!("mounted over a live mount of another program")
+    };
+    let text = error.to_string();
+    assert!(text.contains("alive") && text.contains("memory_test"), "{text}");
+    assert_eq!(fs::metadata(fixture.path("big")).unwrap().len(), BIG_SIZE, "it still works");
+
+    options.source = "memory test".into();
+    let successor = mount(Arc::new(Memory::default()), runtime, &options).unwrap();
+    fixture.wait_for_end();
+    assert_eq!(mounts_at(&target(&fixture.dir)).len(), 1);
+    fixture.mounted.unmount().unwrap();
+    assert_eq!(
+        mounts_at(&target(&fixture.dir)).len(),
+        1,
+        "the predecessor leaves its successor's mount alone"
+    );
+    assert_eq!(fs::metadata(fixture.path("big")).unwrap().len(), BIG_SIZE);
+    successor.unmount().unwrap();
 }
 
 #[test]

@@ -1,36 +1,50 @@
 //! Directories for what wasmount keeps.
 //!
 //! The state directory holds compiled plugins (`aot/`). Losing it costs a compilation at the next start and nothing else, so a
-//! default that cannot be used (a read-only root file system) is replaced by a private directory under `$TMPDIR`; one
-//! that the operator named must work.
+//! default that cannot be used (a read-only root file system) is replaced by a private directory under `$TMPDIR`, and
+//! that by none; one that the operator named must work.
 
 use anyhow::{Context, bail};
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// State directory unless `--state-dir` says otherwise.
 const STATE: &str = "/var/lib/wasmount";
 
-/// The state directory, existing and writable.
+/// The state directory, existing and writable; `None` where no default can be used.
 ///
 /// # Errors
-/// When the operator's cannot be used, or nothing can.
-pub(crate) fn state(named: Option<&Path>) -> anyhow::Result<PathBuf> {
-    if let Some(dir) = named {
-        usable(dir).with_context(|| format!("--state-dir {}: cannot be used", dir.display()))?;
-        return Ok(dir.to_owned());
+/// When the operator's cannot be used.
+pub(crate) fn state(named: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
+    match named {
+        Some(dir) => {
+            usable(dir).with_context(|| format!("--state-dir {}: cannot be used", dir.display()))?;
+            Ok(Some(dir.to_owned()))
+        }
+        None => Ok(default_state(Path::new(STATE), &std::env::temp_dir())),
     }
-    let Err(error) = usable(Path::new(STATE)) else { return Ok(STATE.into()) };
-    let dir = std::env::temp_dir().join(format!("wasmount-{}", rustix::process::geteuid().as_raw()));
-    private(&dir).with_context(|| format!("neither {STATE} ({error}) nor {} can be used", dir.display()))?;
+}
+
+fn default_state(usual: &Path, temporary: &Path) -> Option<PathBuf> {
+    let Err(error) = usable(usual) else { return Some(usual.to_owned()) };
+    let usual = usual.display();
+    let dir = temporary.join(format!("wasmount-{}", rustix::process::geteuid().as_raw()));
+    if let Err(second) = private(&dir) {
+        tracing::warn!(
+            %error, instead = %dir.display(), instead_error = format!("{second:#}"),
+            "{usual} cannot be used; plugins are compiled again at each start (set --state-dir)"
+        );
+        return None;
+    }
     tracing::info!(
         %error, instead = %dir.display(),
-        "{STATE} cannot be used; what is kept elsewhere may be lost at a restart, and plugins are compiled again then \
+        "{usual} cannot be used; what is kept elsewhere may be lost at a restart, and plugins are compiled again then \
          (set --state-dir)"
     );
-    Ok(dir)
+    Some(dir)
 }
 
 /// Checks that the operator's cache directory will do.
@@ -47,8 +61,11 @@ pub(crate) fn check_cache(named: Option<&Path>) -> anyhow::Result<()> {
 fn usable(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     // Asking for permission (`access`) says yes on a read-only file system; trying is the only proof.
-    let probe = dir.join(format!(".probe-{}", std::process::id()));
-    std::fs::write(&probe, b"")?;
+    // Containers that share the directory all have process id 1, hence the time; and what somebody else put there
+    // under this name is not followed.
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
+    let probe = dir.join(format!(".probe-{}-{now}", std::process::id()));
+    OpenOptions::new().write(true).create_new(true).open(&probe)?;
     std::fs::remove_file(&probe)
 }
 
@@ -75,13 +92,37 @@ mod tests {
     fn named_directories_are_made_or_refused() {
         let dir = tempfile::tempdir().unwrap();
         let state_dir = dir.path().join("a/b");
-        assert_eq!(state(Some(&state_dir)).unwrap(), state_dir);
+        assert_eq!(state(Some(&state_dir)).unwrap(), Some(state_dir.clone()));
         assert!(check_cache(Some(&state_dir)).is_ok());
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();
         let message = format!("{:#}", state(Some(&file)).unwrap_err());
         assert!(message.contains("--state-dir") && message.contains("file"), "{message}");
         assert!(check_cache(Some(&file)).is_err());
+    }
+
+    #[test]
+    fn defaults_that_cannot_be_used_are_replaced_or_done_without() {
+        let dir = tempfile::tempdir().unwrap();
+        let (usual, file) = (dir.path().join("lib"), dir.path().join("file"));
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(default_state(&usual, dir.path()), Some(usual));
+        let temporary = default_state(&file, dir.path()).unwrap();
+        assert_eq!(std::fs::metadata(&temporary).unwrap().mode() & 0o777, 0o700);
+        assert_eq!(default_state(&file, &file), None);
+    }
+
+    #[test]
+    fn many_may_try_one_directory_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            let all: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| (0..100).try_for_each(|_| usable(dir.path())))).collect();
+            for one in all {
+                one.join().unwrap().unwrap();
+            }
+        });
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

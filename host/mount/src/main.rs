@@ -14,6 +14,7 @@ mod wire;
 
 use clap::Parser;
 use cli::{Cli, Command, PluginCommand};
+use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -53,6 +54,8 @@ fn report(error: &anyhow::Error) {
     if tracing::enabled!(tracing::Level::ERROR) {
         tracing::error!("{error:#}");
     } else {
-        eprintln!("wasmount: {}", logging::redactor().redact(&format!("{error:#}")));
+        // Not `eprintln!`, which panics where nobody reads it.
+        let text = format!("{error:#}");
+        let _ = writeln!(std::io::stderr(), "wasmount: {}", logging::redactor().redact(&text));
     }
 }

@@ -13,9 +13,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The signals that mean `stop`.
 pub(crate) struct Signals {
+    /// One that came when it could not be acted upon yet.
+    pending: Option<&'static str>,
     terminate: Signal,
     interrupt: Signal,
-    hang_up: Signal,
+    /// `None` when whoever started us had it ignored, as `nohup` does.
+    hang_up: Option<Signal>,
 }
 
 impl Signals {
@@ -25,9 +28,13 @@ impl Signals {
     /// When the system refuses.
     pub(crate) fn install() -> io::Result<Self> {
         Ok(Self {
+            pending: None,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
+            hang_up: match is_ignored(SignalKind::hangup()) {
+                true => None,
+                false => Some(signal(SignalKind::hangup())?),
+            },
         })
     }
 
@@ -36,10 +43,53 @@ impl Signals {
     /// # Cancellation safety
     /// No signal is lost.
     pub(crate) async fn next(&mut self) -> &'static str {
+        if let Some(name) = self.pending.take() {
+            return name;
+        }
+        let hang_up = async {
+            match &mut self.hang_up {
+                Some(hang_up) => hang_up.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
-            _ = self.hang_up.recv() => "SIGHUP",
+            _ = hang_up => "SIGHUP",
+        }
+    }
+}
+
+/// Whether a signal is ignored at this moment, as `/proc/self/status` says (`SigIgn`, a mask in hexadecimal).
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (kind.as_raw_value() - 1) & 1 == 1
+}
+
+/// Waits for the mount to be made. A signal does not interrupt that, or it might leave a mount that nobody serves; but
+/// a target that hangs (a dead network file system above it) must not keep the process from ending: `None` then.
+pub(crate) async fn or_stopped<T>(
+    mut mounting: tokio::task::JoinHandle<T>,
+    signals: &mut Signals,
+) -> Option<Result<T, tokio::task::JoinError>> {
+    let name = tokio::select! {
+        mounted = &mut mounting => return Some(mounted),
+        name = signals.next() => name,
+    };
+    tokio::select! {
+        mounted = &mut mounting => {
+            signals.pending = Some(name);
+            Some(mounted)
+        }
+        () = tokio::time::sleep(PATIENCE) => {
+            tracing::warn!(signal = name, "stopping although mounting has not come to an end: the target hangs");
+            None
+        }
+        again = signals.next() => {
+            tracing::warn!(signal = again, "stopping at once, while mounting");
+            None
         }
     }
 }
@@ -51,6 +101,10 @@ impl Signals {
 pub(crate) async fn until_end(mounted: &Mounted, signals: &mut Signals) -> anyhow::Result<()> {
     tokio::select! {
         ended = mounted.ended() => {
+            if ended.is_err() {
+                // Nobody serves it any more. What is still in the way then is detached at the next start.
+                let _ = mounted.unmount();
+            }
             ended?;
             tracing::info!(target_path = %mounted.target().display(), "unmounted from outside; done");
             return Ok(());
@@ -72,4 +126,31 @@ pub(crate) async fn until_end(mounted: &Mounted, signals: &mut Signals) -> anyho
         name = signals.next() => tracing::warn!(signal = name, "stopping at once"),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{Signal as Number, getpid, kill_process};
+
+    #[test]
+    fn what_is_ignored() {
+        assert!(is_ignored(SignalKind::pipe()), "Rust's runtime ignores SIGPIPE");
+        assert!(!is_ignored(SignalKind::terminate()));
+    }
+
+    #[tokio::test]
+    async fn a_signal_while_mounting_waits_for_the_mount_and_a_second_one_does_not() {
+        let mut signals = Signals::install().unwrap();
+        signals.pending = Some("SIGTERM");
+        let soon = tokio::spawn(tokio::time::sleep(Duration::from_millis(50)));
+        assert!(or_stopped(soon, &mut signals).await.unwrap().is_ok());
+        assert_eq!(signals.next().await, "SIGTERM", "it is not lost");
+
+        signals.pending = Some("SIGTERM");
+        kill_process(getpid(), Number::TERM).unwrap();
+        let never = tokio::spawn(std::future::pending::<()>());
+        let stopped = tokio::time::timeout(PATIENCE / 2, or_stopped(never, &mut signals));
+        assert!(stopped.await.unwrap().is_none());
+    }
 }

@@ -50,11 +50,11 @@ pub(crate) async fn serve(plan: Plan, args: CommonArgs) -> anyhow::Result<()> {
             return Ok(());
         }
     };
-    // Not among the things that a signal interrupts, or it might leave a mount that nobody serves.
     let runtime = Handle::current();
     let fs_type = format!("fuse.{}", options.subtype);
-    let mounted =
-        tokio::task::spawn_blocking(move || wasmount_fuse::mount(table, runtime, &options)).await??;
+    let mounting = tokio::task::spawn_blocking(move || wasmount_fuse::mount(table, runtime, &options));
+    let Some(mounted) = supervise::or_stopped(mounting, &mut signals).await else { return Ok(()) };
+    let mounted = mounted??;
     tracing::info!(target_path = %mounted.target().display(), fs_type, "mounted");
     supervise::until_end(&mounted, &mut signals).await
 }
@@ -120,12 +120,21 @@ impl Wiring {
 /// The plugin host of this process, with its compiled code in the state directory.
 ///
 /// # Errors
-/// When the directory or the engine cannot be used.
+/// When the directory that the operator named, or the engine, cannot be used.
 fn plugin_host(args: &CommonArgs) -> anyhow::Result<Arc<PluginHost>> {
-    let state = dirs::state(args.state_dir.as_deref())?;
-    let aot_dir = Some(state.join("aot"));
-    let config = PluginHostConfig { aot_dir, redactor: logging::redactor(), ..PluginHostConfig::default() };
-    Ok(Arc::new(PluginHost::new(config)?))
+    let aot_dir = dirs::state(args.state_dir.as_deref())?.map(|state| state.join("aot"));
+    let start = |aot_dir| {
+        let redactor = logging::redactor();
+        PluginHost::new(PluginHostConfig { aot_dir, redactor, ..PluginHostConfig::default() }).map(Arc::new)
+    };
+    match start(aot_dir.clone()) {
+        // What nobody chose must not keep a mount from being made; code that others could write is still not run.
+        Err(error) if args.state_dir.is_none() && aot_dir.is_some() => {
+            tracing::warn!(%error, "compiled plugins are not kept; each start compiles them again");
+            Ok(start(None)?)
+        }
+        host => Ok(host?),
+    }
 }
 
 /// What an operator has to know about the mounts before they open.

@@ -14,7 +14,7 @@ pub type Redact = Arc<dyn Fn(&str) -> Cow<'_, str> + Send + Sync>;
 /// How a line spells the texts in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spelling {
-    /// As they are.
+    /// As they are, or as Rust's `Debug` writes them: fields are written so.
     Plain,
     /// As JSON strings, where a secret with a quote or a backslash no longer looks like itself.
     Json,
@@ -53,7 +53,9 @@ impl<W: Write> Write for Line<'_, W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line);
         let clean = clean(&text, self.redact, self.spelling);
-        self.inner.write_all(clean.as_bytes())?;
+        // A line that cannot be written is lost, and nothing else: whoever read the log may be gone, and the subscriber would
+        // report this error with `eprintln!`, which panics for the same reason.
+        let _ = self.inner.write_all(clean.as_bytes());
         Ok(line.len())
     }
 
@@ -63,15 +65,49 @@ impl<W: Write> Write for Line<'_, W> {
 }
 
 fn clean<'a>(text: &'a str, redact: &'a Redact, spelling: Spelling) -> Cow<'a, str> {
-    // Only what JSON had to escape can hide a secret; all other lines are searched as they are.
-    if spelling == Spelling::Json
-        && text.contains('\\')
-        && let Ok(mut value) = serde_json::from_str::<Value>(text)
-    {
-        clean_value(&mut value, redact);
-        return Cow::Owned(format!("{value}\n"));
+    // Only what had to be escaped can hide a secret; all other lines are searched as they are.
+    if text.contains('\\') {
+        if spelling == Spelling::Json
+            && let Ok(mut value) = serde_json::from_str::<Value>(text)
+        {
+            clean_value(&mut value, redact);
+            return Cow::Owned(format!("{value}\n"));
+        }
+        let plain = unescape(text);
+        if redact(&plain) != plain {
+            return Cow::Owned(redact(&plain).into_owned());
+        }
     }
     redact(text)
+}
+
+/// Undoes what `Debug` does to a text (`char::escape_debug`).
+fn unescape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        out.push_str(before);
+        let (plain, taken) = match after.chars().next() {
+            Some('n') => ('\n', 1),
+            Some('r') => ('\r', 1),
+            Some('t') => ('\t', 1),
+            Some('0') => ('\0', 1),
+            Some(sign @ ('\\' | '"' | '\'')) => (sign, 1),
+            Some('u') => unescape_code(after).unwrap_or(('\\', 0)),
+            _ => ('\\', 0),
+        };
+        out.push(plain);
+        rest = after.get(taken..).unwrap_or("");
+    }
+    out.push_str(rest);
+    out
+}
+
+/// `u{1f}` at the beginning of a text: the character, and how many bytes it is written in.
+fn unescape_code(text: &str) -> Option<(char, usize)> {
+    let (digits, _) = text.strip_prefix("u{")?.split_once('}')?;
+    let code = char::from_u32(u32::from_str_radix(digits, 16).ok()?)?;
+    Some((code, digits.len() + 3))
 }
 
 fn clean_value(value: &mut Value, redact: &Redact) {
@@ -108,6 +144,34 @@ mod tests {
         let parsed: Value = serde_json::from_str(&clean).unwrap();
         assert_eq!(parsed["fields"]["message"], "key [redacted] refused");
         assert!(clean.ends_with('\n'));
+    }
+
+    #[test]
+    fn a_secret_that_debug_escapes_is_found() {
+        let secret = "pa\"ss\\wo\nrd\u{1}end";
+        let redact = hide("pa\"ss\\wo\nrd\u{1}end");
+        for line in [format!("key={secret:?} refused\n"), format!("{:?} refused\n", Some(secret))] {
+            let clean = clean(&line, &redact, Spelling::Plain);
+            assert!(clean.contains("[redacted]") && !clean.contains("end"), "{clean}");
+        }
+        let path = "C:\\new \\u{zz} \\x \\";
+        assert_eq!(clean(path, &redact, Spelling::Plain), path, "what hides no secret stays as it is");
+    }
+
+    #[test]
+    fn a_log_that_nobody_reads_is_no_error() {
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let redact = hide("x");
+        let mut line = Line { inner: Closed, redact: &redact, spelling: Spelling::Plain };
+        line.write_all(b"text\n").unwrap();
     }
 
     #[test]

@@ -21,6 +21,9 @@ pub struct Limits {
     pub core_items: usize,
     /// Live handles of host resources (`buffer`, `body`, `secret`). The creating call fails with `too-large`.
     pub handles: usize,
+    /// Entries of the engine's own table of calls, imports that are being waited for, waitable sets, streams and futures. A
+    /// call that waits for one import takes about four. More traps.
+    pub tasks: usize,
     /// Bytes of one `buffer`, and of one `body.collect` or `body.read-all`. More is `too-large`.
     pub buffer: usize,
     /// Bytes of all live buffers of an instance. The creating call fails with `too-large`.
@@ -67,6 +70,7 @@ impl Default for Limits {
             table_elements: 100_000,
             core_items: 100,
             handles: 8192,
+            tasks: 16_384,
             buffer: 64 * MIB,
             buffers: 512 * MIB,
             reply: 16 * MIB,

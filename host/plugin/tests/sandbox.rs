@@ -7,7 +7,7 @@ mod support;
 use std::time::{Duration, Instant};
 use support::{Sandbox, Server, assert_works, first_kib, get, response, within};
 use wasmount_core::ports::{GetRequest, HeadOutcome, ListRequest};
-use wasmount_types::{Blame, ByteRange, Error, ErrorKind, ObjectKey, Version};
+use wasmount_types::{Blame, ByteRange, Error, ErrorKind, ObjectKey, Retry, Version};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_honest_plugin_works() {
@@ -62,7 +62,7 @@ async fn traps_are_survived() {
 #[tokio::test(flavor = "multi_thread")]
 async fn spinning_ends_with_the_cpu_budget() {
     let sandbox = Sandbox::limited(|limits| limits.cpu_budget = Duration::from_millis(200));
-    for key in ["spin", "spin-async", "spin-calling"] {
+    for key in ["spin", "spin-async", "spin-calling", "spin-refused"] {
         let (error, _) = misdeed(&sandbox, key, 20).await;
         assert_eq!((error.kind, error.blame), (ErrorKind::Other, Blame::Plugin), "{key}: {error}");
         assert!(error.message.contains("without finishing or waiting"), "{key}: {error}");
@@ -149,7 +149,7 @@ async fn lies_are_corrupt() {
 #[tokio::test(flavor = "multi_thread")]
 async fn host_memory_is_bounded() {
     let sandbox = Sandbox::new();
-    for key in ["handles", "buffers", "pieces"] {
+    for key in ["handles", "buffers", "pieces", "digest"] {
         let (error, _) = misdeed(&sandbox, key, 20).await;
         assert_eq!((error.kind, error.blame), (ErrorKind::TooLarge, Blame::Plugin), "{key}: {error}");
     }
@@ -157,6 +157,21 @@ async fn host_memory_is_bounded() {
     let error = store.head(within(5), ObjectKey::new("long-message"), None).await.unwrap_err();
     assert!(error.message.len() <= 1024 && error.message.starts_with("line\\n"), "{error}");
     get(&store, within(5), first_kib("log")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asking_to_be_opened_again_for_ever_gets_slower() {
+    let sandbox = Sandbox::new();
+    let store = sandbox.store().await;
+    assert_works(&store).await;
+    let started = Instant::now();
+    for _ in 0..9 {
+        let error = get(&store, within(10), first_kib("reopen")).await.unwrap_err();
+        assert_eq!(error.retry, Retry::Reopen, "{error}");
+    }
+    // Pauses of 100 and 200 ms before the last two.
+    assert!(started.elapsed() >= Duration::from_millis(300), "{:?}", started.elapsed());
+    assert_works(&store).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,8 +9,12 @@ use crate::ports::{Clock, ObjectStore, Spawn};
 use crate::wait::bounded;
 use bytes::{Bytes, BytesMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
-use wasmount_types::{Error, ObjectKey, RequestCtx};
+use std::time::{Duration, Instant};
+use wasmount_types::{Error, ErrorKind, ObjectKey, RequestCtx};
+
+/// How long a timed-out read answers for its range. When a read-ahead fails, the kernel at once asks again for the page
+/// the application waits for: without this, one `read(2)` would last two deadlines.
+const ECHO: Duration = Duration::from_millis(500);
 
 /// Reads one version of one object. Dropping it cancels what it fetches ahead.
 pub struct FileReader {
@@ -21,6 +25,14 @@ pub struct FileReader {
 struct State {
     window: Window,
     last_read: Instant,
+    timed_out: Option<TimedOut>,
+}
+
+struct TimedOut {
+    at: Instant,
+    offset: u64,
+    end: u64,
+    error: Error,
 }
 
 impl FileReader {
@@ -34,7 +46,7 @@ impl FileReader {
         clock: Arc<dyn Clock>,
         spawn: Arc<dyn Spawn>,
     ) -> Arc<Self> {
-        let state = State { window: Window::default(), last_read: clock.now() };
+        let state = State { window: Window::default(), last_read: clock.now(), timed_out: None };
         let source = Source { store, key, file, config, memory: memory.clone(), clock, spawn };
         let reader = Arc::new(Self { source: Arc::new(source), state: Mutex::new(state) });
         let weak: Weak<Self> = Arc::downgrade(&reader);
@@ -51,7 +63,25 @@ impl FileReader {
         if offset >= end {
             return Ok(Bytes::new());
         }
-        bounded(&*self.source.clock, ctx, "a read", self.wait(offset, end)).await
+        if let Some(error) = self.echo(offset, end) {
+            return Err(error);
+        }
+        let outcome = bounded(&*self.source.clock, ctx, "a read", self.wait(offset, end)).await;
+        if let Err(error) = &outcome
+            && error.kind == ErrorKind::TimedOut
+        {
+            let at = self.source.clock.now();
+            self.lock().timed_out = Some(TimedOut { at, offset, end, error: error.clone() });
+        }
+        outcome
+    }
+
+    /// The error of a read of this range that has just timed out.
+    fn echo(&self, offset: u64, end: u64) -> Option<Error> {
+        let state = self.lock();
+        let failed = state.timed_out.as_ref()?;
+        let fresh = self.source.clock.now().saturating_duration_since(failed.at) < ECHO;
+        (fresh && offset < failed.end && failed.offset < end).then(|| failed.error.clone())
     }
 
     async fn wait(&self, offset: u64, end: u64) -> Result<Bytes, Error> {

@@ -16,10 +16,14 @@ const BIG: u64 = 4;
 const HANG: u64 = 5;
 const PANIC: u64 = 6;
 const SLOW_OPEN: u64 = 7;
+/// Its first entries are listed without attributes, and gone when they are looked up.
+const VANISHING: u64 = 8;
+pub(crate) const VANISHED: u64 = 500;
 const FIRST_OF_MANY: u64 = 1000;
 pub(crate) const BIG_SIZE: u64 = 40 << 20;
 
-/// Root: `many/` (10,000 files, odd ones without attributes in listings), `big`, `hang`, `panic`, `slow-open`.
+/// Root: `many/` (10,000 files, odd ones without attributes in listings), `big`, `hang`, `panic`, `slow-open`,
+/// `vanishing/` (500 entries that are gone, then `file-0` to `file-2`).
 #[derive(Default)]
 pub(crate) struct Memory {
     /// Look-ups minus forgets, by node.
@@ -38,7 +42,7 @@ pub(crate) fn big_byte(offset: u64) -> u8 {
 
 fn attr(ino: u64) -> Attr {
     let (kind, size) = match ino {
-        1 | MANY_DIR => (FileKind::Directory, 4096),
+        1 | MANY_DIR | VANISHING => (FileKind::Directory, 4096),
         BIG => (FileKind::Regular, BIG_SIZE),
         FIRST_OF_MANY.. => (FileKind::Regular, ino),
         _ => (FileKind::Regular, 10),
@@ -52,8 +56,14 @@ fn entry(ino: u64) -> Entry {
     Entry { attr: attr(ino), ttl: Duration::from_secs(60) }
 }
 
-const ROOT: [(&str, u64); 5] =
-    [("many", MANY_DIR), ("big", BIG), ("hang", HANG), ("panic", PANIC), ("slow-open", SLOW_OPEN)];
+const ROOT: [(&str, u64); 6] = [
+    ("many", MANY_DIR),
+    ("big", BIG),
+    ("hang", HANG),
+    ("panic", PANIC),
+    ("slow-open", SLOW_OPEN),
+    ("vanishing", VANISHING),
+];
 
 impl Memory {
     fn count(&self, ino: u64, by: i64) {
@@ -76,7 +86,7 @@ impl FileSystem for Memory {
             let text = name.as_str().unwrap_or("");
             let found = match parent.0 {
                 1 => ROOT.iter().find(|(n, _)| *n == text).map(|(_, ino)| *ino),
-                MANY_DIR => {
+                MANY_DIR | VANISHING => {
                     text.strip_prefix("file-").and_then(|n| n.parse().ok()).map(|n: u64| FIRST_OF_MANY + n)
                 }
                 _ => None,
@@ -142,6 +152,10 @@ impl FileSystem for Memory {
             self.readdirs.fetch_add(1, Ordering::Relaxed);
             let all: Vec<(String, u64)> = match fh.0 & 0xffff_ffff {
                 1 => ROOT.iter().map(|(name, ino)| ((*name).to_owned(), *ino)).collect(),
+                VANISHING => {
+                    let gone = (0..VANISHED).map(|n| (format!("gone-{n}"), FIRST_OF_MANY + 2 * n + 1));
+                    gone.chain((0..3).map(|n| (format!("file-{n}"), FIRST_OF_MANY + n))).collect()
+                }
                 _ => (0..MANY).map(|n| (format!("file-{n}"), FIRST_OF_MANY + n)).collect(),
             };
             let skip = request.offset as usize;

@@ -17,7 +17,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     tracing::info!(file = %file.display(), mounts = config.mounts.len(), "configuration is read");
     let target = target::choose(args.target.as_deref(), config.target_path.as_deref(), &file)?;
     let options = operator_options(&args.common.option)?;
-    let environment = std::env::var(MOUNT_OPTIONS).ok();
+    let environment = std::env::var_os(MOUNT_OPTIONS).map(|text| text.to_string_lossy().into_owned());
     let shared = Shared::new(environment.as_deref(), &config.runtime_options, options);
     let plan = Plan { config, target, layout: args.layout.into(), shared, implied_rules: Vec::new() };
     wire::serve(plan, args.common).await

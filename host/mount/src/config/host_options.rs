@@ -3,6 +3,7 @@
 //! They are taken out of the list; what is left is the plugin's. `_` and `-` mean the same in their names, because
 //! `mount(8)` writes `allow_other`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 use wasmount_core::objects::{Consistency, ObjectFsConfig};
@@ -60,14 +61,18 @@ pub(crate) fn take(options: Vec<OptionInput>, secrets: &Path) -> Result<(HostOpt
         tls: TlsSettings { proxy: ProxySettings::from_env()?, ..TlsSettings::default() },
         wants_writing: false,
     };
-    let mut rest = Vec::new();
-    for option in options {
-        let name = option.name.replace('_', "-").to_ascii_lowercase();
-        // Weak ones come first, so a strong one overwrites.
-        if !host.set(&name, &option, secrets)? {
-            rest.push(option);
+    let plain = |option: &OptionInput| option.name.replace('_', "-").to_ascii_lowercase();
+    // Weak ones come first, so the last one of a name counts; those it replaces do not, not even as mistakes.
+    let last: BTreeMap<String, &OptionInput> = options.iter().map(|option| (plain(option), option)).collect();
+    let mut own = BTreeSet::new();
+    for option in &options {
+        let name = plain(option);
+        let counts = last.get(&name).is_some_and(|last| std::ptr::eq(*last, option));
+        if counts && host.set(&name, option, secrets)? {
+            own.insert(name);
         }
     }
+    let rest = options.into_iter().filter(|option| !own.contains(&plain(option))).collect();
     Ok((host, rest))
 }
 
@@ -300,6 +305,22 @@ mod tests {
         assert!(!host.wants_writing);
         let names: Vec<_> = rest.iter().map(|option| option.name.as_str()).collect();
         assert_eq!(names, ["endpoint", "fluid.fuse.hostvolume"]);
+    }
+
+    #[test]
+    fn a_mistake_that_a_stronger_place_corrects_does_no_harm() {
+        let options = vec![
+            input(OptionSource::Environment, "file_mode", "rw-r--r--"),
+            input(OptionSource::Mount, "https-proxy", "http://10.0.0.1:3128"),
+            input(OptionSource::Mount, "region", "a"),
+            input(OptionSource::Args, "file-mode", "0600"),
+            input(OptionSource::Args, "https-proxy", "http://10.0.0.2:3128"),
+            input(OptionSource::Args, "region", "b"),
+        ];
+        let (host, rest) = take(options, Path::new("/secrets")).unwrap();
+        assert_eq!(host.files.file_mode, 0o600);
+        let rest: Vec<_> = rest.iter().map(|option| (option.name.as_str(), option.value.as_str())).collect();
+        assert_eq!(rest, [("region", "a"), ("region", "b")], "all of the plugin's, in order");
     }
 
     #[test]

@@ -78,16 +78,27 @@ pub(crate) fn scheme_of(mount_point: &str) -> Option<String> {
     (first && scheme.chars().all(fine)).then(|| scheme.to_ascii_lowercase())
 }
 
-/// A mountPoint for log lines: without what stands before an `@`, which may be a password.
+/// A mountPoint for log lines: without what stands before an `@`, which may be a password, and without a query.
 pub(crate) fn shown(mount_point: &str) -> String {
     let (scheme, rest) = match mount_point.split_once("://") {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),
         None => (String::new(), mount_point),
     };
+    // Signatures and tokens are written in queries.
+    let (rest, query) = match rest.split_once('?') {
+        Some((rest, _)) => (rest, "?..."),
+        None => (rest, ""),
+    };
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    match authority.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}...@{host}{path}"),
-        None => mount_point.to_owned(),
+    if let Some((_, host)) = authority.rsplit_once('@') {
+        return format!("{scheme}...@{host}{path}{query}");
+    }
+    // A password may contain slashes; what follows the colon is no port then.
+    let password =
+        authority.split_once(':').is_some_and(|(_, port)| !port.bytes().all(|b| b.is_ascii_digit()));
+    match rest.rsplit_once('@') {
+        Some((_, host)) if password => format!("{scheme}...@{host}{query}"),
+        _ => format!("{scheme}{rest}{query}"),
     }
 }
 
@@ -96,10 +107,10 @@ fn places(mounts: &[RawMount], layout: Layout) -> Vec<(Place, Option<Error>)> {
     let wish = |mount: &RawMount| layout.place(mounts.len(), mount.path.as_deref(), mount.name.as_deref());
     let mut taken: Vec<Place> = Vec::new();
     let mut names: BTreeSet<&str> = BTreeSet::new();
-    let mut out = Vec::new();
-    for (index, mount) in mounts.iter().enumerate() {
+    let mut granted = Vec::new();
+    for mount in mounts {
         let twice = mount.name.as_deref().filter(|name| !names.insert(name));
-        let (place, error) = match wish(mount) {
+        granted.push(match wish(mount) {
             Ok(place) if taken.contains(&place) => {
                 let text = format!(
                     "another mount has the place {place} already; give each its own `path` or `name`"
@@ -107,24 +118,34 @@ fn places(mounts: &[RawMount], layout: Layout) -> Vec<(Place, Option<Error>)> {
                 (None, Some(invalid(text)))
             }
             Ok(place) => {
+                taken.push(place.clone());
                 let text = |name| format!("the name {name:?} is that of another mount; names must be unique");
                 (Some(place), twice.map(|name| invalid(text(name))))
             }
             Err(error) => (None, Some(error)),
-        };
-        let place = place.unwrap_or_else(|| fallback(index, mounts.len(), mount, &taken));
-        taken.push(place.clone());
-        out.push((place, error));
+        });
     }
-    out
+    // Only now, so that no mount that is in order finds its place taken by one that is not.
+    let mut settle = |(index, (place, error)): (usize, (Option<Place>, Option<Error>))| {
+        let place = place.unwrap_or_else(|| {
+            let place = fallback(index, mounts, &taken);
+            taken.push(place.clone());
+            place
+        });
+        (place, error)
+    };
+    granted.into_iter().enumerate().map(&mut settle).collect()
 }
 
 /// Where a mount says what is wrong with it when its own place is impossible.
-fn fallback(index: usize, count: usize, mount: &RawMount, taken: &[Place]) -> Place {
-    if count == 1 {
+fn fallback(index: usize, mounts: &[RawMount], taken: &[Place]) -> Place {
+    if mounts.len() == 1 {
         return Place::Root;
     }
-    let named = mount.name.as_deref().filter(|name| Name::new(name.as_bytes()).is_ok());
+    let named = mounts
+        .get(index)
+        .and_then(|mount| mount.name.as_deref())
+        .filter(|name| Name::new(name.as_bytes()).is_ok());
     let candidates = named.map(str::to_owned).into_iter().chain((0..).map(|n| match n {
         0 => format!("mounts-{index}"),
         n => format!("mounts-{index}-{n}"),
@@ -136,8 +157,12 @@ fn fallback(index: usize, count: usize, mount: &RawMount, taken: &[Place]) -> Pl
 fn unique_id(index: usize, mount: &RawMount, ids: &mut BTreeSet<String>) -> String {
     let plain =
         mount.name.clone().or_else(|| mount.path.clone()).unwrap_or_else(|| format!("mounts[{index}]"));
-    let id = if ids.contains(&plain) { format!("{plain}#{index}") } else { plain };
-    ids.insert(id.clone());
+    let mut id = plain.clone();
+    let mut suffix = index;
+    while !ids.insert(id.clone()) {
+        id = format!("{plain}#{suffix}");
+        suffix += 1;
+    }
     id
 }
 
@@ -149,8 +174,14 @@ fn serve<P: Clone>(
     settings: &Settings<'_, P>,
 ) -> Result<(HostOptions, Result<Served<P>, Error>), Error> {
     let scheme = scheme_of(&mount.mount_point);
-    let options = settings.shared.for_mount(scheme.as_deref(), mount);
-    let (host, options) = host_options::take(options, settings.secrets_dir)?;
+    let take = |scheme: Option<&str>| {
+        host_options::take(settings.shared.for_mount(scheme, mount), settings.secrets_dir)
+    };
+    let (host, options) = match take(scheme.as_deref())? {
+        // What `--option SCHEME:KEY=VALUE` says about a scheme holds for those that come to it by `type`, too.
+        (HostOptions { kind: Some(kind), .. }, _) if scheme.is_none() => take(Some(&kind))?,
+        taken => taken,
+    };
     let volume = volume_of(config, mount);
     let plugin = match &volume {
         Some(volume) => volume.clone().and_then(|volume| plugin_of_volume(&volume, settings.registry)),

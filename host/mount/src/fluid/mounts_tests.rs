@@ -159,6 +159,37 @@ fn impossible_places_keep_a_directory_that_says_why() {
 }
 
 #[test]
+fn a_misplaced_mount_takes_no_place_from_another() {
+    let text = br#"{"mounts":[
+        {"mountPoint":"s3://a","name":"a","path":"/x"},
+        {"mountPoint":"s3://b","name":"b","path":"/x"},
+        {"mountPoint":"s3://c","name":"c","path":"/b"},
+        {"mountPoint":"s3://d"},
+        {"mountPoint":"s3://e","name":"mounts-3"}]}"#;
+    let mounts = golden(text);
+    let shown: Vec<_> = mounts.iter().map(|mount| mount.place.to_string()).collect();
+    assert_eq!(shown, ["/x", "/mounts-1", "/b", "/mounts-3-1", "/mounts-3"]);
+    let works: Vec<_> = mounts.iter().map(|mount| mount.serves.is_ok()).collect();
+    assert_eq!(works, [true, false, true, false, true]);
+}
+
+#[test]
+fn ids_are_unique_whatever_the_names() {
+    let text = br#"{"mounts":[{"mountPoint":"s3://a","name":"x#2"},{"mountPoint":"s3://b","name":"x"},
+        {"mountPoint":"s3://c","name":"x"}]}"#;
+    let mounts = golden(text);
+    let ids: BTreeSet<_> = mounts.iter().map(|mount| mount.id.as_str()).collect();
+    assert_eq!(ids.len(), 3, "{ids:?}");
+}
+
+#[test]
+fn options_of_a_scheme_hold_for_the_type_as_well() {
+    let mounts = resolve_with(MINIMAL, Layout::Auto, &["type=s3", "s3:region=eu"], Strength::Default);
+    let options = &served(&mounts[0]).spec.options;
+    assert!(options.iter().any(|option| option.name == "region" && option.value == "eu"));
+}
+
+#[test]
 fn own_options_are_not_shown_to_the_plugin() {
     let text = br#"{"mounts":[{"mountPoint":"s3://a","options":
         {"client-key":"-----BEGIN PRIVATE KEY-----","uid":"7","region":"eu"}}]}"#;
@@ -193,5 +224,8 @@ fn schemes() {
 fn passwords_in_mount_points_are_not_shown() {
     assert_eq!(shown("s3://key:hunter2@bucket/a@b"), "s3://...@bucket/a@b");
     assert_eq!(shown("s3://bucket/a@b"), "s3://bucket/a@b");
+    assert_eq!(shown("s3://AKIA:hun/ter2@bucket/p"), "s3://...@bucket/p");
+    assert_eq!(shown("site://host:80/a@b?token=hunter2"), "site://host:80/a@b?...");
+    assert_eq!(shown("ceph://10.0.0.1:6789,10.0.0.2:6789/pool"), "ceph://10.0.0.1:6789,10.0.0.2:6789/pool");
     assert_eq!(shown("user:hunter2@nfs.example:/export"), "...@nfs.example:/export");
 }

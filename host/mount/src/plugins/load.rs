@@ -5,6 +5,7 @@ use super::registry::{Claim, Registry};
 use crate::cli::CommonArgs;
 use anyhow::Context;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 use wasmount_plugin::{Plugin, PluginHost};
 
 /// A loaded plugin.
@@ -33,11 +34,24 @@ pub(crate) async fn load(
 }
 
 async fn claims(host: &Arc<PluginHost>, candidates: Vec<Candidate>) -> anyhow::Result<Vec<Claim<Loaded>>> {
+    // Nothing is mounted before all are loaded, so they are loaded side by side; more at once than there are
+    // processors would only cost memory.
+    let width = std::thread::available_parallelism().map_or(2, usize::from).max(2);
+    let permits = Arc::new(Semaphore::new(width));
+    let load = |candidate: Candidate| {
+        let (host, permits) = (host.clone(), permits.clone());
+        tokio::spawn(async move {
+            let _permit = permits.acquire().await;
+            // Compiling takes its time, on a thread that has nothing else to do.
+            let path = candidate.file.clone();
+            (tokio::task::spawn_blocking(move || host.load(&path)).await, candidate)
+        })
+    };
+    let tasks: Vec<_> = candidates.into_iter().map(load).collect();
     let mut claims = Vec::new();
-    for Candidate { file, strength, required } in candidates {
-        // Compiling takes its time, on a thread that has nothing else to do.
-        let (loader, path) = (host.clone(), file.clone());
-        let plugin = match tokio::task::spawn_blocking(move || loader.load(&path)).await? {
+    for task in tasks {
+        let (loaded, Candidate { file, strength, required }) = task.await?;
+        let plugin = match loaded? {
             Ok(plugin) => plugin,
             Err(error) if required => {
                 return Err(error).with_context(|| format!("--plugin {}", file.display()));

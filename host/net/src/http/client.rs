@@ -6,10 +6,11 @@ use super::error::{find, from_exchange, timed_out, unavailable};
 use super::outgoing::{Outgoing, Progress};
 use super::pool::{Connection, Key, Lease, Pool};
 use super::request::Prepared;
-use super::resolve::{Resolver, SystemResolver};
+use super::resolve::{Lookups, Resolver, SystemResolver};
 use super::response::{HttpResponse, text_headers};
 use super::timer::sleep;
 use crate::limits::NetLimits;
+use crate::policy::canonical_host;
 use hyper::body::Incoming;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -57,6 +58,7 @@ impl HttpClient {
 
     /// The same with another resolver.
     pub fn with_resolver(handle: Handle, limits: NetLimits, resolver: Arc<dyn Resolver>) -> Self {
+        let resolver = Arc::new(Lookups::new(resolver));
         let inner = Arc::new(Inner { handle, limits: Arc::new(limits), resolver, pool: Pool::default() });
         inner.handle.spawn(sweep(Arc::downgrade(&inner)));
         Self { inner }
@@ -130,7 +132,9 @@ impl HttpClient {
         connected: &AtomicBool,
     ) -> Result<(http::Response<Incoming>, Lease)> {
         let target = &route.target;
-        let key = Key { https: target.https, host: target.host.clone(), port: target.port, realm };
+        // One origin however it is written: a plugin could else have any number of pools.
+        let host = canonical_host(&target.host);
+        let key = Key { https: target.https, host, port: target.port, realm };
         let origin = self.inner.pool.origin(key, &self.inner.limits);
         let permit =
             origin.permit().await.map_err(|_| unavailable(format!("{target}: the pool is closed"), 0))?;

@@ -8,10 +8,10 @@ use super::resolve::Resolver;
 use super::tunnel::open_tunnel;
 use super::url::Target;
 use crate::limits::NetLimits;
-use crate::policy::ReachPolicy;
+use crate::policy::{ReachPolicy, address_literal};
 use crate::tls::{Proxy, TlsContext, server_name};
 use hyper_util::rt::TokioIo;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -41,7 +41,7 @@ pub(super) async fn connect(
         None => dial(&target.host, target.port, Some(&route.policy), resolver.as_ref(), limits).await?,
         Some(proxy) => {
             // The proxy resolves names itself; of addresses we can and do say no.
-            if let Ok(ip) = target.host.parse::<IpAddr>() {
+            if let Some(ip) = address_literal(&target.host) {
                 route.policy.check(&target.host, SocketAddr::new(ip, target.port))?;
             }
             let dialled = dial(&proxy.host, proxy.port, None, resolver.as_ref(), limits).await;

@@ -135,6 +135,34 @@ pub(super) fn canonical_ip(ip: IpAddr) -> IpAddr {
     }
 }
 
+/// The address that a host of a URL is: also with the final dot of a name, and also an IPv4 address in the forms that
+/// `inet_aton` reads and `getaddrinfo` therefore does not look up (`127.1`, `0x7f000001`, `017700000001`).
+pub(crate) fn address_literal(host: &str) -> Option<IpAddr> {
+    let host = canonical_host(host);
+    host.parse().ok().or_else(|| inet_aton(&host).map(IpAddr::V4))
+}
+
+/// One to four numbers, decimal, octal or hexadecimal; the last one fills all bytes that are left.
+fn inet_aton(text: &str) -> Option<Ipv4Addr> {
+    let number = |part: &str| match part.strip_prefix("0x") {
+        Some("") => Some(0),
+        Some(hex) => u32::from_str_radix(hex, 16).ok(),
+        None if part.starts_with('0') => u32::from_str_radix(part, 8).ok(),
+        None => part.parse().ok(),
+    };
+    let parts = text.split('.').map(number).collect::<Option<Vec<u32>>>()?;
+    let (last, bytes) = parts.split_last()?;
+    if bytes.len() > 3 || bytes.iter().any(|byte| *byte > 255) {
+        return None;
+    }
+    let free = 8 * (4 - bytes.len());
+    if u64::from(*last) >> free != 0 {
+        return None;
+    }
+    let high = bytes.iter().enumerate().fold(0, |sum, (index, byte)| sum | (byte << (24 - 8 * index)));
+    Some(Ipv4Addr::from(high | last))
+}
+
 /// `None`: not an address at all, perhaps a name.
 fn parse_net(text: &str) -> Option<Result<Target>> {
     let (address, prefix) = match text.split_once('/') {
@@ -262,6 +290,26 @@ mod tests {
             let error = AllowNet::parse(text).expect_err(text);
             assert_eq!(error.kind, ErrorKind::Invalid);
             assert!(error.message.contains(word), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn addresses_in_disguise_are_seen() {
+        for text in [
+            "127.0.0.1",
+            "127.0.0.1.",
+            "127.1",
+            "127.0.1",
+            "2130706433",
+            "0x7f.1",
+            "0X7F000001",
+            "0177.0.0.1",
+        ] {
+            assert_eq!(address_literal(text), Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), "{text}");
+        }
+        assert_eq!(address_literal("[::1]"), Some(IpAddr::V6(Ipv6Addr::LOCALHOST)));
+        for name in ["", "a.1", "256.1.1.1", "1.2.3.256", "1.2.3.4.5", "4294967296", "09.1", "s3.example"] {
+            assert_eq!(address_literal(name), None, "{name}");
         }
     }
 

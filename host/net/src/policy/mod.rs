@@ -9,7 +9,7 @@ mod grants;
 mod reach;
 
 pub use allow::AllowNet;
-pub(crate) use allow::{canonical_host, net_contains_text};
+pub(crate) use allow::{address_literal, canonical_host, net_contains_text};
 pub(crate) use grants::bracketed;
 pub use grants::{Grants, OriginGrant};
 pub use reach::ReachPolicy;

@@ -13,8 +13,8 @@ const NODE_ADDRESSES_AGE: Duration = Duration::from_secs(5);
 /// Which addresses plugins of this process may connect to. Cheap to clone.
 ///
 /// Without rules it is the *default set*: every address but loopback, link-local, unspecified, multicast, broadcast, the
-/// metadata services of clouds (169.254.169.254, fd00:ec2::254, 100.100.100.200, 192.0.0.192) and the addresses of this
-/// node's own interfaces. With rules it is exactly what they name; the rule `default` adds the default set.
+/// metadata services of clouds (169.254.169.254, fd00:ec2::/32, fd20:ce::254, 100.100.100.200, 168.63.129.16,
+/// 192.0.0.192) and the addresses of this node's own interfaces. With rules it is exactly what they name; the rule `default` adds the default set.
 ///
 /// An IPv6 address that stands for an IPv4 one (v4-mapped, NAT64, 6to4) is judged as that IPv4 address. In a
 /// pod without host network the node's own addresses are not visible; add them with [`Self::with_node_addresses`].
@@ -107,7 +107,7 @@ impl ReachPolicy {
     }
 
     fn outside_default(&self, ip: IpAddr) -> Option<&'static str> {
-        if METADATA.contains(&ip) {
+        if METADATA.contains(&ip) || net_contains(AWS_LOCAL, 32, ip) {
             return Some("a metadata service");
         }
         let (loopback, link_local) = match ip {
@@ -148,11 +148,15 @@ impl ReachPolicy {
     }
 }
 
-/// Metadata services: AWS, GCP, Azure, OpenStack; AWS over IPv6; Alibaba Cloud; Oracle Cloud.
-const METADATA: [IpAddr; 4] = [
+/// Services inside an AWS instance over IPv6: metadata (`::254`), credentials of EKS pods (`::23`), and others.
+const AWS_LOCAL: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0));
+
+/// Metadata services: AWS, GCP, Azure, OpenStack; GCP over IPv6; Alibaba Cloud; Azure's WireServer; Oracle Cloud.
+const METADATA: [IpAddr; 5] = [
     IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
     IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
 ];
 

@@ -7,6 +7,9 @@ pub use digest::Digest;
 
 use crate::limits::Limits;
 use aot::AotCache;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use wasmount_types::{Blame, Error, ErrorKind};
 use wasmtime::Engine;
@@ -41,6 +44,23 @@ fn check_preamble(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     }
 }
 
+/// Opens a file for reading; a pipe that nobody writes to does not keep it waiting.
+pub(crate) fn open_without_waiting(path: &Path) -> std::io::Result<File> {
+    let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
+    File::options().read(true).custom_flags(nonblocking).open(path)
+}
+
+/// The content of a regular file, up to one byte more than `limit`.
+fn read(path: &Path, limit: u64) -> std::io::Result<Vec<u8>> {
+    let file = open_without_waiting(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// Reads and compiles a component, or takes its code from the cache.
 pub(crate) fn load(
     engine: &Engine,
@@ -48,14 +68,11 @@ pub(crate) fn load(
     limits: &Limits,
     cache: Option<&AotCache>,
 ) -> Result<Artifact, Error> {
-    let size = std::fs::metadata(path).map_err(|e| invalid(path, format_args!("cannot be read: {e}")))?.len();
-    if size > limits.component {
-        return Err(invalid(
-            path,
-            format_args!("{size} bytes are more than the limit of {} bytes", limits.component),
-        ));
+    let bytes =
+        read(path, limits.component).map_err(|e| invalid(path, format_args!("cannot be read: {e}")))?;
+    if bytes.len() as u64 > limits.component {
+        return Err(invalid(path, format_args!("larger than the limit of {} bytes", limits.component)));
     }
-    let bytes = std::fs::read(path).map_err(|e| invalid(path, format_args!("cannot be read: {e}")))?;
     check_preamble(path, &bytes)?;
     let digest = Digest::of(&bytes);
     if let Some(component) = cache.and_then(|cache| cache.get(engine, &digest)) {

@@ -61,6 +61,11 @@ pub(crate) fn check(description: &Description) -> Result<(), String> {
     if let Some(bad) = csi_drivers.iter().find(|s| !word(s, "-.")) {
         return fail(format!("has the CSI driver {bad:?}"));
     }
+    if network.revealed_addresses.as_ref().is_some_and(|why| !line(why)) {
+        return fail(
+            "gives a reason for revealed addresses that is longer than 1 KiB or not one line".into(),
+        );
+    }
     let mut seen = HashSet::new();
     for spec in options {
         check_option(spec)?;
@@ -74,9 +79,10 @@ pub(crate) fn check(description: &Description) -> Result<(), String> {
         }
     }
     for template in &network.templates {
-        if !line(&template.origin) || template.read_methods.len() > MANY {
-            return fail("has an endpoint template that is too long".into());
+        if !line(&template.origin) {
+            return fail("has an endpoint template that is too long or not one line".into());
         }
+        check_methods(&template.read_methods)?;
         let Some(names) = placeholders(&template.origin) else {
             return fail(format!(
                 "has the endpoint template {:?}, whose braces do not match",
@@ -99,6 +105,19 @@ pub(crate) fn check(description: &Description) -> Result<(), String> {
     Ok(())
 }
 
+/// Methods are tokens (RFC 9110, section 9.1); they are shown by `plugin inspect` and in messages.
+fn check_methods(methods: &[String]) -> Result<(), String> {
+    let token = |method: &String| {
+        (1..=64).contains(&method.len())
+            && method.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+    };
+    match methods.iter().find(|method| !token(method)) {
+        Some(bad) => Err(format!("has {bad:?} among its read methods, which is no method")),
+        None if methods.len() > MANY => Err(format!("has more than {MANY} read methods")),
+        None => Ok(()),
+    }
+}
+
 fn check_option(spec: &OptionSpec) -> Result<(), String> {
     let name = &spec.name;
     if spec.aliases.len() > MANY || !paragraph(&spec.doc) {
@@ -115,12 +134,16 @@ fn check_option(spec: &OptionSpec) -> Result<(), String> {
         {
             return Err(format!("has no usable protocols for the option `{name}`"));
         }
+        OptionKind::Endpoint(rule) => check_methods(&rule.read_methods)?,
         OptionKind::Secret { .. } | OptionKind::FileContent if spec.default.is_some() => {
             return Err(format!("has a default for the option `{name}`, which comes from a file"));
         }
         _ => {}
     }
     if let Some(default) = &spec.default {
+        if !line(default) {
+            return Err(format!("has a default for the option `{name}` that is too long or not one line"));
+        }
         parse::value(&spec.kind, default)
             .map_err(|why| format!("has a default for the option `{name}` that {why}"))?;
     }
@@ -185,6 +208,20 @@ mod tests {
                 "`secret-key` is no option",
             ),
             (|d| d.network.templates[0].origin = "https://{region".into(), "braces"),
+            (|d| d.network.templates[0].read_methods = vec!["GET\x1b[2J".into()], "no method"),
+            (|d| d.network.revealed_addresses = Some("why\x1b[2J".into()), "revealed addresses"),
+            (|d| d.options[0].default = Some("x\x1b[2J".into()), "default for the option `region`"),
+            (
+                |d| {
+                    d.options[0].kind = OptionKind::Endpoint(crate::EndpointRule {
+                        protocols: vec!["http".into()],
+                        default_port: 80,
+                        many: false,
+                        read_methods: vec!["GET\n".into()],
+                    });
+                },
+                "no method",
+            ),
         ];
         for (change, expected) in cases {
             let mut changed = description();

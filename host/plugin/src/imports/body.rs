@@ -18,6 +18,12 @@ const MAX_PIECES: usize = 1024;
 /// Charged for each piece, so that bodies without bytes cost something too.
 const PIECE: usize = size_of::<Piece>();
 
+/// Largest piece that usually comes out of a response (`NetLimits::read_buffer`).
+const FRAME: usize = 256 * 1024;
+
+/// Pieces of a response below this size are put together while it is collected: each costs more than its bytes.
+const SMALL: usize = 64 * 1024;
+
 /// Source of the bytes of holes.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
@@ -74,9 +80,11 @@ fn not_repeatable() -> Error {
 }
 
 impl Pieces {
-    /// The content of a response.
-    pub(crate) fn stream(stream: ResponseBody) -> Self {
-        Self { queue: VecDeque::from([Piece::Stream(stream)]), _charge: None }
+    /// The content of a response. What its connection and its handle hold while nobody reads is charged.
+    pub(crate) fn stream(stream: ResponseBody, budget: &Arc<BufferBudget>) -> Result<Self> {
+        let held = stream.len().map_or(FRAME, |length| usize::try_from(length).unwrap_or(FRAME).min(FRAME));
+        let charge = Some(Arc::new(budget.charge(held)?));
+        Ok(Self { queue: VecDeque::from([Piece::Stream(stream)]), _charge: charge })
     }
 
     /// Pieces in order.
@@ -213,6 +221,52 @@ impl Pieces {
         }
     }
 
+    /// Bytes that [`Self::next`] or [`Self::collect`] gave, charged. Where the budget does not allow that they are put back, so
+    /// that none are missing in what comes next.
+    pub(crate) fn charged(&mut self, mut held: Held, budget: &Arc<BufferBudget>) -> Result<Held> {
+        if held.charge.is_none() {
+            match budget.charge(held.bytes.len()) {
+                Ok(charge) => held.charge = Some(Arc::new(charge)),
+                Err(error) => {
+                    self.put_back(held);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(held)
+    }
+
+    /// They come again.
+    pub(crate) fn put_back(&mut self, held: Held) {
+        self.queue.push_front(Piece::Bytes(held));
+    }
+
+    /// Puts bytes of the stream at this position before it, and returns where the stream is now.
+    fn gather(&mut self, at: usize, bytes: Bytes, charge: Charge) -> usize {
+        let before = at.checked_sub(1).and_then(|before| self.queue.get_mut(before));
+        if bytes.len() < SMALL
+            && let Some(Piece::Bytes(Held { bytes: first, charge: Some(paid) })) = before
+            && let Some(paid) = Arc::get_mut(paid)
+        {
+            let joined = match std::mem::take(first).try_into_mut() {
+                Ok(own) => Ok(own),
+                Err(shared) if shared.len() < SMALL => Ok(BytesMut::from(&shared[..])),
+                Err(shared) => Err(shared),
+            };
+            match joined {
+                Ok(mut joined) => {
+                    joined.extend_from_slice(&bytes);
+                    *first = joined.freeze();
+                    paid.absorb(charge);
+                    return at;
+                }
+                Err(shared) => *first = shared,
+            }
+        }
+        self.queue.insert(at, Piece::Bytes(Held { bytes, charge: Some(Arc::new(charge)) }));
+        at + 1
+    }
+
     /// All that is left, if that is at most `max` bytes. On `too-large` nothing is lost. Dropping the future
     /// loses nothing: what arrived waits in the queue, charged to the budget.
     pub(crate) async fn collect(&mut self, max: usize, budget: &Arc<BufferBudget>) -> Result<Held> {
@@ -222,12 +276,33 @@ impl Pieces {
                 self.len().unwrap_or(0)
             )));
         }
-        while let Some(at) = self.queue.iter().position(|piece| matches!(piece, Piece::Stream(_))) {
+        let mut at = 0;
+        let mut here: u64 =
+            self.queue.iter().filter(|p| !matches!(p, Piece::Stream(_))).filter_map(Piece::len).sum();
+        loop {
+            if here > max as u64 {
+                return Err(too_large(format_args!("more than the {max} bytes that were asked for")));
+            }
+            let left = match self.queue.get(at) {
+                None => break,
+                Some(Piece::Stream(_)) => self.queue.get(at).and_then(Piece::len),
+                Some(_) => {
+                    at += 1;
+                    continue;
+                }
+            };
+            // Before the bytes are taken: there is no place for them afterwards.
+            let frame = left.map_or(FRAME, |left| usize::try_from(left).unwrap_or(FRAME).min(FRAME));
+            let mut charge = budget.charge(frame)?;
             let Some(Piece::Stream(stream)) = self.queue.get_mut(at) else { break };
             match stream.next().await {
                 Some(Ok(bytes)) => {
-                    let charge = budget.charge(bytes.len())?;
-                    self.queue.insert(at, Piece::Bytes(Held { bytes, charge: Some(Arc::new(charge)) }));
+                    here = here.saturating_add(bytes.len() as u64);
+                    charge.shrink(bytes.len());
+                    if let Ok(rest) = budget.charge(bytes.len() - charge.bytes()) {
+                        charge.absorb(rest);
+                    }
+                    at = self.gather(at, bytes, charge);
                 }
                 Some(Err(error)) => {
                     self.queue.clear();
@@ -236,11 +311,6 @@ impl Pieces {
                 None => {
                     self.queue.remove(at);
                 }
-            }
-            let here: u64 =
-                self.queue.iter().filter(|p| !matches!(p, Piece::Stream(_))).filter_map(Piece::len).sum();
-            if here > max as u64 {
-                return Err(too_large(format_args!("more than the {max} bytes that were asked for")));
             }
         }
         if let [Piece::Bytes(_)] = self.queue.make_contiguous()
@@ -263,64 +333,5 @@ impl Pieces {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::limits::Limits;
-
-    fn budget(bytes: usize) -> Arc<BufferBudget> {
-        BufferBudget::new(&Limits { buffers: bytes, ..Limits::default() })
-    }
-
-    fn held(text: &'static str) -> Piece {
-        Piece::Bytes(Held { bytes: Bytes::from_static(text.as_bytes()), charge: None })
-    }
-
-    async fn drain(mut pieces: Pieces, max: usize) -> Vec<u8> {
-        let mut all = Vec::new();
-        while let Some(next) = pieces.next(max).await {
-            let next = next.unwrap();
-            assert!(!next.bytes.is_empty() && next.bytes.len() <= max);
-            all.extend_from_slice(&next.bytes);
-        }
-        all
-    }
-
-    #[tokio::test]
-    async fn pieces_in_order() {
-        let budget = budget(1 << 20);
-        let body =
-            Pieces::assemble([held("abc"), Piece::Zeros(3), held(""), held("defgh")], &budget).unwrap();
-        assert_eq!(body.len(), Some(11));
-        assert!(body.repeatable());
-        let whole = b"abc\0\0\0defgh";
-        for max in [1, 2, 100] {
-            assert_eq!(drain(body.duplicate(&budget).unwrap(), max).await, whole);
-        }
-        for offset in 0..=11 {
-            for length in 0..=11 - offset {
-                let cut = body.cut(ByteRange::new(offset, length), &budget).unwrap();
-                assert_eq!(drain(cut, 2).await, whole[offset as usize..(offset + length) as usize]);
-            }
-        }
-        assert_eq!(body.cut(ByteRange::new(6, 6), &budget).err().unwrap().kind, ErrorKind::OutOfRange);
-        assert_eq!(body.cut(ByteRange::new(u64::MAX, 2), &budget).err().unwrap().kind, ErrorKind::OutOfRange);
-        let mut copy = body.duplicate(&budget).unwrap();
-        assert_eq!(copy.collect(10, &budget).await.err().unwrap().kind, ErrorKind::TooLarge);
-        assert_eq!(copy.collect(11, &budget).await.unwrap().bytes, &whole[..]);
-    }
-
-    #[tokio::test]
-    async fn growth_is_bounded() {
-        let small = budget(1000);
-        let zeros = Pieces::assemble([Piece::Zeros(1 << 40)], &small).unwrap();
-        assert_eq!(zeros.len(), Some(1 << 40));
-        let error = Pieces::assemble([Piece::Zeros(1 << 63)], &small).err().unwrap();
-        assert_eq!(error.kind, ErrorKind::TooLarge);
-        let mut all = Pieces::assemble([Piece::Zeros(2000)], &small).unwrap();
-        assert_eq!(all.collect(4000, &small).await.err().unwrap().kind, ErrorKind::TooLarge);
-        let many = (0..=MAX_PIECES).map(|_| held("x"));
-        assert_eq!(Pieces::assemble(many, &budget(1 << 20)).err().unwrap().kind, ErrorKind::TooLarge);
-        let many = (0..100).map(|_| held("x"));
-        assert_eq!(Pieces::assemble(many, &small).err().unwrap().kind, ErrorKind::TooLarge);
-    }
-}
+#[path = "body_tests.rs"]
+mod tests;

@@ -15,7 +15,8 @@ use sha1::Sha1;
 use sha2::Sha256;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::Mutex;
+use std::time::Instant;
+use tokio::sync::{Mutex, Semaphore};
 use wasmount_types::{Blame, Error, ErrorKind};
 use wasmtime::component::{Accessor, Resource};
 
@@ -30,11 +31,21 @@ pub struct Buffer(pub(crate) Held);
 pub(crate) struct BufferBudget {
     used: AtomicUsize,
     limit: usize,
+    /// Digests that are being computed.
+    digests: Arc<Semaphore>,
 }
+
+/// Digests of one instance that are computed at the same time, each on a thread.
+const DIGESTS: usize = 2;
+
+/// Longest body that is digested: more than the 5 GiB that S3 takes in one request. Zeros cost a guest nothing, so without a
+/// limit it could ask for the digest of 2^63 of them.
+const MAX_DIGEST: u64 = 8 << 30;
 
 impl BufferBudget {
     pub(crate) fn new(limits: &Limits) -> Arc<Self> {
-        Arc::new(Self { used: AtomicUsize::new(0), limit: limits.buffers })
+        let digests = Arc::new(Semaphore::new(DIGESTS));
+        Arc::new(Self { used: AtomicUsize::new(0), limit: limits.buffers, digests })
     }
 
     /// Takes so many bytes until the charge is dropped.
@@ -54,6 +65,25 @@ impl BufferBudget {
 pub(crate) struct Charge {
     budget: Arc<BufferBudget>,
     bytes: usize,
+}
+
+impl Charge {
+    /// Bytes it stands for.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Gives back what is over `bytes`.
+    pub(crate) fn shrink(&mut self, bytes: usize) {
+        let over = self.bytes.saturating_sub(bytes);
+        self.budget.used.fetch_sub(over, Ordering::SeqCst);
+        self.bytes -= over;
+    }
+
+    /// Stands for the other's bytes too.
+    pub(crate) fn absorb(&mut self, mut other: Self) {
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
 }
 
 impl Drop for Charge {
@@ -123,7 +153,10 @@ impl wit::HostBuffer for GuestState {
     }
 
     fn crc32c(&mut self, buffer: Resource<Buffer>, register: u32) -> Trap<u32> {
-        Ok(CRC32C.register(u64::from(register), &self.table.get(&buffer)?.0.bytes) as u32)
+        let started = Instant::now();
+        let register = CRC32C.register(u64::from(register), &self.table.get(&buffer)?.0.bytes) as u32;
+        self.budget.spend(started.elapsed());
+        Ok(register)
     }
 
     fn drop(&mut self, buffer: Resource<Buffer>) -> Trap<()> {
@@ -205,7 +238,7 @@ impl<T: Send + 'static> wit::HostBodyWithStore<T> for HasGuest {
         let (body, budget, _) = body_of(acc, &body)?;
         let work = async {
             let copy = body.lock().await.duplicate(&budget)?;
-            digest(copy, algorithm).await
+            digest(copy, algorithm, budget.digests.clone()).await
         };
         Ok(interruptible(acc, work).await.unwrap_or_else(|stopped| Err(stopped.error())).map_err(to_wit))
     }
@@ -217,29 +250,40 @@ impl<T: Send + 'static> wit::HostBodyWithStore<T> for HasGuest {
     ) -> Answer<Option<Resource<Buffer>>> {
         let (body, budget, limit) = body_of(acc, &body)?;
         let work = async {
-            match body.lock().await.next((max as usize).min(limit)).await {
+            let mut pieces = body.lock().await;
+            match pieces.next((max as usize).min(limit)).await {
                 None => Ok(None),
                 Some(Err(error)) => Err(error),
-                Some(Ok(mut held)) => {
-                    if held.charge.is_none() {
-                        held.charge = Some(Arc::new(budget.charge(held.bytes.len())?));
-                    }
-                    Ok(Some(held))
-                }
+                Some(Ok(held)) => pieces.charged(held, &budget).map(Some),
             }
         };
         match interruptible(acc, work).await.unwrap_or_else(|stopped| Err(stopped.error())) {
             Ok(None) => Ok(Ok(None)),
-            Ok(Some(held)) => Ok(with(acc, |state| push_answer(state, Buffer(held)))?.map(Some)),
+            Ok(Some(held)) => {
+                let again = held.clone();
+                let answer = with(acc, |state| push_answer(state, Buffer(held)))?;
+                if answer.is_err() {
+                    // No handle is left: the bytes come again with the next call, there must be no gap.
+                    body.lock().await.put_back(again);
+                }
+                Ok(answer.map(Some))
+            }
             Err(error) => Ok(Err(to_wit(error))),
         }
     }
 
     async fn collect(acc: &Accessor<T, Self>, body: Resource<Body>, max: u32) -> Answer<Resource<Buffer>> {
-        match collect(acc, &body, max).await? {
-            Ok(held) => with(acc, |state| push_answer(state, Buffer(held))),
-            Err(error) => Ok(Err(error)),
+        let held = match collect(acc, &body, max).await? {
+            Ok(held) => held,
+            Err(error) => return Ok(Err(error)),
+        };
+        let again = held.clone();
+        let answer = with(acc, |state| push_answer(state, Buffer(held)))?;
+        if answer.is_err() {
+            let (body, ..) = body_of(acc, &body)?;
+            body.lock().await.put_back(again);
         }
+        Ok(answer)
     }
 
     async fn read_all(acc: &Accessor<T, Self>, body: Resource<Body>, max: u32) -> Answer<Vec<u8>> {
@@ -254,17 +298,21 @@ async fn collect<T: Send + 'static>(
 ) -> Answer<Held> {
     let (body, budget, limit) = body_of(acc, body)?;
     let work = async {
-        let mut held = body.lock().await.collect((max as usize).min(limit), &budget).await?;
-        if held.charge.is_none() {
-            held.charge = Some(Arc::new(budget.charge(held.bytes.len())?));
-        }
-        Ok(held)
+        let mut pieces = body.lock().await;
+        let held = pieces.collect((max as usize).min(limit), &budget).await?;
+        pieces.charged(held, &budget)
     };
     Ok(interruptible(acc, work).await.unwrap_or_else(|stopped| Err(stopped.error())).map_err(to_wit))
 }
 
 /// Reads a repeatable body to its end on a thread for blocking work.
-async fn digest(mut pieces: Pieces, algorithm: wit::DigestAlgorithm) -> Result<Vec<u8>, Error> {
+///
+/// The thread ends early when the future is dropped.
+async fn digest(
+    mut pieces: Pieces,
+    algorithm: wit::DigestAlgorithm,
+    turns: Arc<Semaphore>,
+) -> Result<Vec<u8>, Error> {
     if !pieces.repeatable() {
         return Err(Error::new(
             ErrorKind::Unsupported,
@@ -272,9 +320,20 @@ async fn digest(mut pieces: Pieces, algorithm: wit::DigestAlgorithm) -> Result<V
             "this body cannot be digested without consuming it",
         ));
     }
+    if pieces.len().is_none_or(|length| length > MAX_DIGEST) {
+        return Err(too_large(format_args!("a digest of more than {MAX_DIGEST} bytes")));
+    }
+    let turn = turns.acquire_owned().await;
+    // Dropped with this future.
+    let wanted = Arc::new(());
+    let still = Arc::downgrade(&wanted);
     let work = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
         // Never waits: it is all in memory.
         let mut next = move || -> Option<Bytes> {
+            if still.strong_count() == 0 {
+                return None;
+            }
             let held = pieces.next(1 << 20).now_or_never()??;
             Some(held.ok()?.bytes)
         };

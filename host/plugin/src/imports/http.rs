@@ -86,8 +86,10 @@ impl<T: Send + 'static> wit::HostWithStore<T> for HasGuest {
             Err(error) => return Ok(Err(to_wit(error))),
         };
         let headers = response.headers.into_iter().map(|(name, value)| Pair { name, value }).collect();
-        let body = Body(Arc::new(Mutex::new(Pieces::stream(response.body))));
-        let pushed = with(acc, |state| push(state, body))?;
+        let pushed = with(acc, |state| match Pieces::stream(response.body, &state.buffers) {
+            Ok(pieces) => push(state, Body(Arc::new(Mutex::new(pieces)))),
+            Err(error) => Ok(Err(error)),
+        })?;
         Ok(pushed.map(|content| wit::Response { status: response.status, headers, content }).map_err(to_wit))
     }
 }

@@ -9,6 +9,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use wasmount_net::Redactor;
 
+/// Bytes of a text that are searched for secrets: a guest may say 16 MiB at once, of which a line shows one KiB.
+const LONGEST_READ: usize = 128 * 1024;
+
 /// How much a line matters.
 pub(crate) use wit::Level;
 
@@ -49,8 +52,8 @@ impl LogSink {
 
     /// The text as it may be shown: without secrets and control characters, not too long.
     pub(crate) fn clean(&self, text: &str) -> String {
-        // Cut before redacting costs less, but could cut a secret in two, and half of one would be shown.
-        text::printable(&self.redactor.redact(text), self.longest)
+        // What is shown must not be cut before it is redacted: half of a secret would be left. What is far behind it may.
+        text::printable(&self.redactor.redact(head(text)), self.longest)
     }
 
     /// What the guest said when it panicked, once.
@@ -83,9 +86,12 @@ impl LogSink {
         if dropped > 0 {
             tracing::warn!(target: "plugin", plugin, mount, "{dropped} log lines were dropped, over {} per second", self.per_second);
         }
-        let mut line = message.to_owned();
+        let mut line = head(message).to_owned();
         for Pair { name, value } in fields {
-            line.push_str(&format!(" {name}={value:?}"));
+            if line.len() > LONGEST_READ {
+                break;
+            }
+            line.push_str(&format!(" {}={:?}", head(name), head(value)));
         }
         let line = self.clean(&line);
         match level {
@@ -96,6 +102,11 @@ impl LogSink {
             Level::Error => tracing::error!(target: "plugin", plugin, mount, "{line}"),
         }
     }
+}
+
+/// The part of a text that is looked at.
+fn head(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(LONGEST_READ)).unwrap_or_default()
 }
 
 fn enabled(level: Level) -> bool {

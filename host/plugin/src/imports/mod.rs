@@ -78,12 +78,21 @@ where
     T: Send + 'static,
     W: Future,
 {
-    let (call, mut closing) = acc.with(|mut access| {
+    let (call, mut closing, budget) = acc.with(|mut access| {
         // The last of the stack is the export call of the host's that led here.
         let root = access.as_context_mut().async_call_stack().ok().and_then(Iterator::last);
         let state: &mut GuestState = access.get();
-        state.budget.progress();
-        (root.and_then(|task| state.calls.get(task)), state.closing.clone())
+        (root.and_then(|task| state.calls.get(task)), state.closing.clone(), state.budget.clone())
+    });
+    let mut work = std::pin::pin!(work);
+    let mut waited = false;
+    // Only what really waits gives time back: a guest could otherwise run for ever by asking for what is there already.
+    let work = std::future::poll_fn(|cx| {
+        let polled = work.as_mut().poll(cx);
+        if polled.is_pending() && !std::mem::replace(&mut waited, true) {
+            budget.progress();
+        }
+        polled
     });
     let closed = async move {
         // An error means that the instance itself is gone.

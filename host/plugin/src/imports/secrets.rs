@@ -5,6 +5,7 @@ use super::wit::secrets as wit;
 use super::wit::types::Error as WitError;
 use super::{interruptible, with};
 use crate::instance::{GuestState, HasGuest};
+use std::time::Instant;
 use wasmount_net::{Encoding, Hash, Secret};
 use wasmount_types::{Blame, Error, ErrorKind};
 use wasmtime::component::{Accessor, Resource};
@@ -45,7 +46,10 @@ impl wit::HostSecret for GuestState {
             wit::Encoding::Raw => Encoding::Raw,
             wit::Encoding::Base64 => Encoding::Base64,
         };
-        Ok(self.table.get(&secret)?.secret.hmac(hash, encoding, &prefix, &data).map_err(to_wit))
+        let started = Instant::now();
+        let mac = self.table.get(&secret)?.secret.hmac(hash, encoding, &prefix, &data).map_err(to_wit);
+        self.budget.spend(started.elapsed());
+        Ok(mac)
     }
 
     fn reveal(&mut self, secret: Resource<GuestSecret>) -> wasmtime::Result<Result<Vec<u8>, WitError>> {

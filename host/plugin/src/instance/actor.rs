@@ -120,6 +120,11 @@ impl<E: Start> Instance<E> {
         self.task.abort();
     }
 
+    /// Stops the guest even when no handle to the instance is left and it is being closed.
+    pub(super) fn stopper(&self) -> AbortHandle {
+        self.task.clone()
+    }
+
     /// Whether calls make sense.
     pub(crate) fn is_alive(&self) -> bool {
         self.life.0.borrow().is_none()
@@ -165,10 +170,13 @@ fn new_store(
     count_fuel: bool,
 ) -> wasmtime::Result<Store<GuestState>> {
     let (budget, limit) = (state.budget.clone(), state.rights.limits.cpu_budget);
-    let reply = state.rights.limits.reply;
+    let (reply, tasks) = (state.rights.limits.reply, state.rights.limits.tasks);
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.limiter);
     store.set_hostcall_fuel(reply);
+    if let Some(table) = store.concurrent_resource_table() {
+        table.set_max_capacity(tasks);
+    }
     if count_fuel {
         store.set_fuel(FUEL)?;
     }

@@ -80,9 +80,16 @@ impl Budget {
         self.0.store(0, Ordering::Relaxed);
     }
 
+    /// The guest has kept its thread inside a function of the host for so long, where no tick finds it.
+    pub(crate) fn spend(&self, took: Duration) {
+        let ticks = u32::try_from(took.as_micros() / TICK.as_micros()).unwrap_or(u32::MAX);
+        let _ =
+            self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |all| Some(all.saturating_add(ticks)));
+    }
+
     /// Guest code was found running at a tick.
     pub(crate) fn tick(&self, limit: Duration) -> wasmtime::Result<()> {
-        let ticks = self.0.fetch_add(1, Ordering::Relaxed) + 1;
+        let ticks = self.0.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if TICK.saturating_mul(ticks) > limit {
             return Err(Violation::Spin(limit).into());
         }
@@ -115,6 +122,19 @@ mod tests {
         for _ in 0..3 {
             budget.tick(limit).unwrap();
         }
+        budget.tick(limit).unwrap_err();
+    }
+
+    #[test]
+    fn time_inside_the_host_counts() {
+        let budget = Budget::default();
+        let limit = Duration::from_secs(1);
+        for _ in 0..6 {
+            budget.tick(limit).unwrap();
+            budget.spend(Duration::from_millis(159));
+        }
+        budget.tick(limit).unwrap();
+        budget.spend(Duration::from_millis(159));
         budget.tick(limit).unwrap_err();
     }
 }

@@ -5,6 +5,7 @@ use futures::future::BoxFuture;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex as AsyncMutex;
+use tokio::task::AbortHandle;
 use tokio::time::{sleep_until, timeout_at};
 use wasmount_types::{Blame, Error, ErrorKind};
 
@@ -39,6 +40,8 @@ struct State<E> {
     failures: u32,
     failure: Option<Error>,
     not_before: Option<Instant>,
+    /// Stops the one that was retired last: it may still be at work on calls in flight, or be closing.
+    retired: Option<AbortHandle>,
 }
 
 /// See the module.
@@ -62,7 +65,14 @@ impl<E: Start> Slot<E> {
         control: tokio::runtime::Handle,
         first: Arc<Instance<E>>,
     ) -> Arc<Self> {
-        let state = State { current: Some(first), deaths: 0, failures: 0, failure: None, not_before: None };
+        let state = State {
+            current: Some(first),
+            deaths: 0,
+            failures: 0,
+            failure: None,
+            not_before: None,
+            retired: None,
+        };
         Arc::new(Self {
             opener,
             control,
@@ -98,7 +108,11 @@ impl<E: Start> Slot<E> {
         }
         state.current = None;
         // The first answer was that of `open`.
-        state.deaths = if dead.answered() > 1 { 1 } else { state.deaths.saturating_add(1) };
+        Self::count_end(state, dead.answered() > 1);
+    }
+
+    fn count_end(state: &mut State<E>, was_of_use: bool) {
+        state.deaths = if was_of_use { 1 } else { state.deaths.saturating_add(1) };
         if state.deaths > FREE_DEATHS {
             state.not_before = Some(Instant::now() + pause(state.deaths - FREE_DEATHS - 1));
         }
@@ -114,10 +128,17 @@ impl<E: Start> Slot<E> {
     }
 
     /// The guest asked for a fresh `open`: the next call gets another instance, calls in flight end in this one.
+    ///
+    /// At most one instance is on its way out: a guest that always asks could else fill the host with them.
     pub(crate) fn retire(&self, old: &Arc<Instance<E>>) {
         let mut state = self.state();
         if state.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, old)) {
             state.current = None;
+            if let Some(before) = state.retired.replace(old.stopper()) {
+                before.abort();
+            }
+            // Two answers are those of `open` and of the call that asked.
+            Self::count_end(&mut state, old.answered() > 2);
         }
     }
 

@@ -201,6 +201,7 @@ impl Resolver<'_> {
                 Ok(Value::Content(Bytes::from(bytes)))
             }
             kind => {
+                let from_file = path.is_some() || SecretsDir::is_reference(reference);
                 let text = match path {
                     Some(path) => {
                         let bytes = self.read(name, path, wasmount_net::secrets::MAX_SECRET_BYTES)?;
@@ -218,7 +219,15 @@ impl Resolver<'_> {
                     None => text.to_owned(),
                 };
                 let value = parse::value(kind, &text).map_err(|why| {
-                    self.fail(format_args!("option `{name}` in {} {why}", place(input.source)))
+                    let place = place(input.source);
+                    if from_file {
+                        // Somebody may have given the wrong key of a Secret: its content is not repeated.
+                        self.fail(format_args!(
+                            "option `{name}` in {place}: the content of its file does not fit; it must be: {kind}"
+                        ))
+                    } else {
+                        self.fail(format_args!("option `{name}` in {place} {why}"))
+                    }
                 })?;
                 if let Plain::Endpoints(_, Some(warning)) = &value {
                     warnings.push(format!("option `{name}`: {warning}"));
@@ -234,8 +243,8 @@ impl Resolver<'_> {
         let fail = |why: &dyn std::fmt::Display| {
             self.fail(format_args!("option `{name}`: {}: {why}", path.display()))
         };
-        let file = std::fs::File::open(path).map_err(|e| fail(&e))?;
-        // A pipe or device could keep us waiting or never end.
+        // A pipe or device could keep us waiting, already when it is opened, or never end.
+        let file = crate::artifact::open_without_waiting(path).map_err(|e| fail(&e))?;
         if !file.metadata().map_err(|e| fail(&e))?.is_file() {
             return Err(fail(&"is not a regular file"));
         }

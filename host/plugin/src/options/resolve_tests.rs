@@ -219,3 +219,20 @@ fn only_the_operator_names_other_files() {
     assert!(missing.contains("option `region`: /nonexistent"), "{missing}");
     assert!(with(("region", "@/dev/zero", Args)).err().unwrap().contains("not a regular file"));
 }
+
+#[test]
+fn the_content_of_a_file_is_never_repeated() {
+    let fixture = Fixture::new();
+    fixture.file("secrets/mine/key", "swordfish in the wrong place\n");
+    let path = fixture.file("elsewhere", "swordfish in the wrong place\n");
+    for name in ["limit", "endpoint"] {
+        for (value, source) in [
+            ("/etc/fluid/secrets/mine/key".to_owned(), OptionSource::Mount),
+            (format!("@{}", path.display()), OptionSource::Args),
+        ] {
+            let good = ("endpoint", "http://h", OptionSource::Environment);
+            let error = fixture.resolve(&[good, (name, &value, source)]).err().unwrap();
+            assert!(error.contains(&format!("option `{name}`")) && !error.contains("swordfish"), "{error}");
+        }
+    }
+}

@@ -17,6 +17,25 @@ const SIZE: u64 = 16 << 20;
 /// Version of every honest object.
 const VERSION: &str = "v1";
 
+/// What a listing of the root shows: two honest objects, misdeeds, and an honest `after-…` for each of them.
+const NAMES: &[&str] = &[
+    "one",
+    "two",
+    "alloc",
+    "bogus-handle",
+    "endless",
+    "hang",
+    "long",
+    "panic",
+    "recurse",
+    "short",
+    "spin",
+    "spin-async",
+    "trap",
+    "wrong-key",
+    "wrong-offset",
+];
+
 struct Hostile {
     secret: Option<Secret>,
 }
@@ -72,6 +91,9 @@ impl ObjectStore for Hostile {
             }
             "endless/" => Ok(ListPage { objects: vec![], prefixes: vec![], next: Some("again".into()) }),
             "trap/" => misdeeds::trap(),
+            // So that every misdeed can be reached through a mount: its name is listed, and any name can be looked up.
+            "" => page(NAMES.iter().flat_map(|name| [format!("after-{name}"), (*name).to_owned()]).collect()),
+            name if !name.ends_with('/') => page(vec![name.into()]),
             prefix => page(vec![format!("{prefix}one"), format!("{prefix}two")]),
         }
     }
@@ -121,6 +143,8 @@ impl ObjectStore for Hostile {
                 answer(object, offset, zeros(length)?)
             }
             ("connect", url) => misdeeds::connect(object, url).await,
+            // The same as a file name, which has no slashes.
+            ("connect-to", address) => misdeeds::connect(object, &format!("http://{address}/")).await,
             (misdeed, _) => {
                 misdeeds::commit(misdeed).await?;
                 answer(object, offset, zeros(length)?)

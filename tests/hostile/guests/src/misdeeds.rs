@@ -3,7 +3,7 @@
 use crate::answer;
 use std::hint::black_box;
 use wasmount_sdk::http::Request;
-use wasmount_sdk::{Body, Buffer, Error, GetOutcome, Object, Piece, Result, log, system};
+use wasmount_sdk::{Body, Buffer, Error, GetOutcome, Object, Piece, Result, RetryAdvice, log, system};
 
 /// Does what the key says; returns only from things that a host survives without replacing the instance.
 pub(crate) async fn commit(misdeed: &str) -> Result<()> {
@@ -14,6 +14,16 @@ pub(crate) async fn commit(misdeed: &str) -> Result<()> {
         "spin-calling" => loop {
             black_box(system::monotonic_ms());
         },
+        // Asks for what is refused at once, and never waits.
+        "spin-refused" => loop {
+            let _ = black_box(Request::get("http://nowhere.invalid/").send().await);
+        },
+        // The host would be busy for years.
+        "digest" => {
+            let endless = Body::assemble(vec![Piece::Zeros(1 << 60)])?;
+            drop(endless.digest(wasmount_sdk::DigestAlgorithm::Sha256).await?);
+        }
+        "reopen" => return Err(Error::other("asked for another open").advice(RetryAdvice::Reopen)),
         "trap" => trap(),
         "panic" => panic!("asked to panic"),
         "alloc" => allocate(),

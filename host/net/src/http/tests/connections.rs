@@ -17,6 +17,22 @@ async fn requests_one_after_the_other_share_a_connection() {
 }
 
 #[tokio::test]
+async fn one_origin_has_one_pool_however_it_is_written() {
+    let server = Server::answering(EMPTY).await;
+    let port = server.address.port();
+    let setup = Setup {
+        hosts: vec![("n.example", port)],
+        resolver: Some(ScriptedResolver::new(vec![vec![server.address]])),
+        ..Setup::default()
+    };
+    let (_, net) = setup.build(server.address);
+    for host in ["n.example", "N.example", "n.EXAMPLE", "n.example."] {
+        assert_eq!(fetch(&net, format!("http://{host}:{port}/")).await.unwrap(), "ok");
+    }
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
 async fn other_trust_or_policy_never_shares_a_connection() {
     let server = Server::answering(EMPTY).await;
     let (client, net) = Setup::default().build(server.address);

@@ -24,7 +24,13 @@ async fn http_goes_to_the_proxy_in_absolute_form_and_exceptions_go_direct() {
     let setup = Setup {
         tls: TlsSettings { proxy: settings, ..TlsSettings::default() },
         rules: vec!["direct.example"],
-        hosts: vec![("s3.example", 9000), ("direct.example", port)],
+        hosts: vec![
+            ("s3.example", 9000),
+            ("direct.example", port),
+            ("127.0.0.1.", port),
+            ("127.1", port),
+            ("0x7f000001", port),
+        ],
         resolver: Some(ScriptedResolver::new(vec![vec![origin.address]])),
         ..Setup::default()
     };
@@ -35,6 +41,11 @@ async fn http_goes_to_the_proxy_in_absolute_form_and_exceptions_go_direct() {
     // An address literal is judged here, since the proxy would not.
     let error = fetch(&net, origin.url("/")).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Denied);
+    for disguise in ["127.0.0.1.", "127.1", "0x7f000001"] {
+        let error = fetch(&net, format!("http://{disguise}:{port}/")).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Denied, "{disguise}: {error}");
+        assert!(error.message.contains("not covered by --allow-net"), "{error}");
+    }
 }
 
 #[tokio::test]

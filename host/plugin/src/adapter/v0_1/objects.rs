@@ -169,7 +169,7 @@ impl ObjectsProvider {
             .map_err(|what| checker.corrupt(format_args!("{}: {what}", object.key)))?;
         let Some(expected) = expected else {
             let text = format!("{} has {} bytes only", object.key, object.size);
-            return Err(Error::new(ErrorKind::OutOfRange, Blame::Caller, text));
+            return Err(Error::new(ErrorKind::OutOfRange, Blame::Caller, self.log.clean(&text)));
         };
         let Some(pieces) = Arc::into_inner(found.content.0) else {
             return Err(checker.corrupt("the content of an answer is still being read by the plugin"));
