@@ -36,7 +36,7 @@ demo: ## an embedded S3 server, mounted through s3.wasm from a sample config.jso
 
 test: ## everything, against a real MinIO and through real mounts
 	@./tests/tools/install.sh test
-	@$(MAKE) --no-print-directory plugins
+	@$(MAKE) --no-print-directory check plugins
 	cargo build --release --workspace --bins --tests
 	cargo test --release --workspace --no-fail-fast
 

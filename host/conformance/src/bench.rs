@@ -13,10 +13,14 @@ use wasmount_types::{ByteRange, Error, Object, ObjectKey, RequestCtx, Version};
 /// Longest time a call may take while nothing is wrong with the origin.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Makes a mount of the plugin against the run's origin, with options beside (and over) those of the run.
+pub(crate) type MakeSource =
+    Box<dyn Fn(Vec<(String, String)>) -> Result<Arc<dyn ProviderSource>, Error> + Send + Sync>;
+
 /// The parts of a run.
 pub(crate) struct Bench {
     /// Opens the plugin against `origin`.
-    pub source: Box<dyn Fn(Vec<(String, String)>) -> Result<Arc<dyn ProviderSource>, Error> + Send + Sync>,
+    pub source: MakeSource,
     /// Between the plugin and what it reads.
     pub origin: Origin,
     /// The objects behind `origin`, where the suite itself holds them; `None`: a given endpoint.

@@ -75,7 +75,7 @@ impl PluginMount {
         // The start of an instance has a time limit of its own, which may end later.
         let opened = tokio::time::timeout_at(deadline.into(), opened)
             .await
-            .map_err(|_| Error::timed_out(Blame::Plugin, format_args!("opening {}", self.spec.mount_point)))?
+            .map_err(|_| Error::timed_out(Blame::Plugin, format_args!("opening mount {}", self.spec.id)))?
             .map_err(stopped)??;
         warnings.extend(opened.info.warnings);
         let provider = ObjectsProvider {

@@ -94,7 +94,7 @@ impl Open {
             }
             Err(Failure::TimedOut { waiting }) => {
                 let blame = if waiting { Blame::Origin } else { Blame::Plugin };
-                return Err(Error::timed_out(blame, format_args!("opening {}", self.mount.mount_point)));
+                return Err(Error::timed_out(blame, format_args!("opening mount {}", self.mount.id)));
             }
         };
         self.checked(info)
