@@ -1,6 +1,6 @@
 //! A plugin that does whatever the name of an object says, good or bad. The sandbox's tests run it.
 //!
-//! `get` of a key of [`mod@misdeeds`] misbehaves in that way; any other key is an honest object of [`SIZE`] zero bytes. A
+//! `get` of a key of `misdeeds` misbehaves in that way; any other key is an honest object of `SIZE` zero bytes. A
 //! listing's prefix chooses in the same way.
 
 mod misdeeds;
