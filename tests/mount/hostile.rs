@@ -18,7 +18,8 @@ const ETIMEDOUT: i32 = 110;
 /// Deadline of each operation in these mounts.
 const DEADLINE: Duration = Duration::from_secs(8);
 
-fn hostile(endpoint: &str, more: &[&str]) -> Result<(Mount, FluidFiles)> {
+/// A mount, and its files: bound in this order, the mount goes first.
+fn hostile(endpoint: &str, more: &[&str]) -> Result<(FluidFiles, Mount)> {
     let files = FluidFiles::new()?;
     let options = json!({ "endpoint": endpoint, "request-timeout": format!("{}s", DEADLINE.as_secs()) });
     files.write_mounts(&[
@@ -28,7 +29,8 @@ fn hostile(endpoint: &str, more: &[&str]) -> Result<(Mount, FluidFiles)> {
     for argument in more {
         launch = launch.arg(*argument);
     }
-    Ok((launch.start()?, files))
+    let mount = launch.start()?;
+    Ok((files, mount))
 }
 
 /// The first bytes of a file, and how long they took.
@@ -43,7 +45,7 @@ fn head(mount: &Mount, name: &str) -> Result<(Result<usize, i32>, Duration)> {
 
 #[test]
 fn misdeeds_fail_in_time_and_the_next_operation_works() -> Result<()> {
-    let (mount, _files) = hostile("http://hostile.example", &[])?;
+    let (_files, mount) = hostile("http://hostile.example", &[])?;
     let misdeeds = [
         ("spin", [EIO, ETIMEDOUT]),
         ("spin-async", [EIO, ETIMEDOUT]),
@@ -75,7 +77,7 @@ fn misdeeds_fail_in_time_and_the_next_operation_works() -> Result<()> {
 
 #[test]
 fn readers_of_good_files_do_not_notice_a_trap_beside_them() -> Result<()> {
-    let (mount, _files) = hostile("http://hostile.example", &[])?;
+    let (_files, mount) = hostile("http://hostile.example", &[])?;
     std::thread::scope(|scope| {
         let readers: Vec<_> = (0..8)
             .map(|i| {
@@ -101,7 +103,7 @@ fn addresses_that_were_not_granted_are_not_reached() -> Result<()> {
     let address = server.endpoint().trim_start_matches("http://").to_owned();
     // A Dataset names them; that grants nothing.
     for named in [address.as_str(), "169.254.169.254:80", "[::1]:80", "0.0.0.0:80"] {
-        let (mount, _files) = hostile(&format!("http://{named}"), &[])?;
+        let (_files, mount) = hostile(&format!("http://{named}"), &[])?;
         let (result, time) = head(&mount, &format!("connect-to:{named}"))?;
         assert_eq!(result, Err(EACCES), "{named}; log:\n{}", mount.log().text());
         assert!(time < DEADLINE, "{named} took {time:?}");
@@ -110,7 +112,7 @@ fn addresses_that_were_not_granted_are_not_reached() -> Result<()> {
     assert_eq!(server.requests().len(), 0, "nothing has left the host");
 
     // The operator names it; another port of the same host is not the endpoint.
-    let (mount, _files) = hostile(&format!("http://{address}"), &["--allow-net", "127.0.0.1"])?;
+    let (_files, mount) = hostile(&format!("http://{address}"), &["--allow-net", "127.0.0.1"])?;
     assert_eq!(head(&mount, &format!("connect-to:{address}"))?.0, Ok(4096));
     assert_eq!(head(&mount, "connect-to:127.0.0.1:9")?.0, Err(EACCES));
     Ok(())
