@@ -42,8 +42,7 @@ impl Fault {
 
 /// Which requests a fault hits, and how many of them.
 struct Rule {
-    method: Option<&'static str>,
-    with_range_or_key: bool,
+    reads_only: bool,
     left: u32,
     fault: Fault,
 }
@@ -55,17 +54,17 @@ pub struct Faults(Mutex<Vec<Rule>>);
 impl Faults {
     /// Every request from now on.
     pub fn always(&self, fault: Fault) {
-        self.push(None, false, u32::MAX, fault);
+        self.push(false, u32::MAX, fault);
     }
 
     /// The next so many requests.
     pub fn next(&self, count: u32, fault: Fault) {
-        self.push(None, false, count, fault);
+        self.push(false, count, fault);
     }
 
     /// The next so many requests for an object's bytes: GET with a `range` header, or without a query.
     pub fn next_reads(&self, count: u32, fault: Fault) {
-        self.push(Some("GET"), true, count, fault);
+        self.push(true, count, fault);
     }
 
     /// No faults any more.
@@ -73,8 +72,8 @@ impl Faults {
         self.rules().clear();
     }
 
-    fn push(&self, method: Option<&'static str>, with_range_or_key: bool, left: u32, fault: Fault) {
-        self.rules().push(Rule { method, with_range_or_key, left, fault });
+    fn push(&self, reads_only: bool, left: u32, fault: Fault) {
+        self.rules().push(Rule { reads_only, left, fault });
     }
 
     fn rules(&self) -> std::sync::MutexGuard<'_, Vec<Rule>> {
@@ -97,7 +96,7 @@ impl Faults {
 
 impl Rule {
     fn hits(&self, request: &Request) -> bool {
-        let reads = request.header("range").is_some() || !request.target.contains('?');
-        self.method.is_none_or(|m| m == request.method) && (!self.with_range_or_key || reads)
+        let reads = || request.header("range").is_some() || !request.target.contains('?');
+        !self.reads_only || (request.method == "GET" && reads())
     }
 }

@@ -36,11 +36,6 @@ impl Objects {
         inner.by_key.insert(key.into(), Stored { bytes: bytes.into(), etag });
     }
 
-    /// Removes an object.
-    pub fn remove(&self, key: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).by_key.remove(key);
-    }
-
     /// One object.
     pub fn get(&self, key: &str) -> Option<Stored> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).by_key.get(key).cloned()
