@@ -1,7 +1,9 @@
 //! The file system as a kernel adapter sees it.
 
-use crate::ports::BoxFuture;
+use crate::ports::{BoxFuture, KernelPages, ServedFrom};
 use bytes::Bytes;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 use wasmount_types::{Attr, Error, Fh, FileKind, Ino, Name, RequestCtx};
 
@@ -15,12 +17,26 @@ pub struct Entry {
 }
 
 /// An open file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct OpenFile {
     /// Its handle.
     pub fh: Fh,
-    /// Pages the kernel already has for this node stay valid: true, because a node stands for one version.
+    /// Pages the kernel already has for this node stay valid: true where a node stands for one version.
     pub keep_cache: bool,
+    /// Its size is not known beforehand: the kernel must ask for every byte and keep none.
+    pub direct_io: bool,
+    /// A local file with exactly these bytes, which the kernel may read in our place. The adapter decides whether it does;
+    /// reads through the handle must work in any case.
+    pub backing: Option<Arc<OwnedFd>>,
+}
+
+/// Bytes of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadData {
+    /// The bytes, in one piece.
+    pub bytes: Bytes,
+    /// Where they came from.
+    pub from: ServedFrom,
 }
 
 /// One entry of a directory.
@@ -99,7 +115,8 @@ pub trait FileSystem: Send + Sync + 'static {
     /// At most `size` bytes from `offset`; fewer only at the end of the file.
     ///
     /// The bytes come as one contiguous piece.
-    fn read(&self, ctx: RequestCtx, fh: Fh, offset: u64, size: u32) -> BoxFuture<'_, Result<Bytes, Error>>;
+    fn read(&self, ctx: RequestCtx, fh: Fh, offset: u64, size: u32)
+    -> BoxFuture<'_, Result<ReadData, Error>>;
 
     /// Closes a file.
     fn release(&self, fh: Fh);
@@ -131,4 +148,13 @@ pub trait FileSystem: Send + Sync + 'static {
 
     /// Names of the extended attributes.
     fn listxattr(&self, ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<Vec<Vec<u8>>, Error>>;
+
+    /// The kernel's side is there from now on. Called once, before the first request.
+    fn mounted(&self, _kernel: Arc<dyn KernelPages>) {}
+
+    /// The path of a node the kernel knows, below the mount point and without a leading slash, for people to read. From
+    /// memory, at once.
+    fn path(&self, _ino: Ino) -> Option<String> {
+        None
+    }
 }

@@ -315,7 +315,7 @@ impl Run {
                 && ranges.iter().zip(&outcomes).all(|((offset, length), outcome)| {
                     let begin = (*offset).min(size) as usize;
                     let end = (offset + u64::from(*length)).min(size) as usize;
-                    outcome.as_ref().map_or(true, |read| read[..] == bytes[begin..end])
+                    outcome.as_ref().map_or(true, |read| read.bytes[..] == bytes[begin..end])
                 })
         };
         assert!(

@@ -39,11 +39,11 @@ async fn a_sequential_read_is_fetched_once_in_growing_parts_in_parallel() {
     let (store, fs, fh, content) = open(slow, ReadConfig::default(), 100 * MIB + 12_345).await;
     let mut at = 0;
     while at < content.len() as u64 {
-        let bytes = fs.read(ctx(), fh, at, 131_072).await.unwrap();
+        let bytes = fs.read(ctx(), fh, at, 131_072).await.unwrap().bytes;
         assert_eq!(bytes[..], content[at as usize..][..bytes.len()]);
         at += bytes.len() as u64;
     }
-    assert!(fs.read(ctx(), fh, at, 131_072).await.unwrap().is_empty());
+    assert!(fs.read(ctx(), fh, at, 131_072).await.unwrap().bytes.is_empty());
     let mut ranges = store.take_ranges();
     ranges.sort_unstable();
     assert!(ranges.windows(2).all(|pair| pair[0].1 == pair[1].0), "no byte twice: {ranges:?}");
@@ -63,7 +63,7 @@ async fn reads_of_the_kernels_readahead_may_arrive_in_any_order() {
         }
         let reads = offsets.iter().map(|at| fs.read(ctx(), fh, *at, 1 << 19));
         for (at, bytes) in offsets.iter().zip(futures::future::join_all(reads).await) {
-            assert_eq!(bytes.unwrap()[..], content[*at as usize..][..1 << 19]);
+            assert_eq!(bytes.unwrap().bytes[..], content[*at as usize..][..1 << 19]);
         }
     }
     let fetched = store.take_ranges().iter().map(|(from, to)| to - from).sum::<u64>();
@@ -76,7 +76,7 @@ async fn random_reads_fetch_little_more_than_they_need() {
     let mut random = Random::new(2);
     for _ in 0..200 {
         let at = 1 + random.below(64 * MIB - 5000);
-        assert_eq!(fs.read(ctx(), fh, at, 4096).await.unwrap()[..], content[at as usize..][..4096]);
+        assert_eq!(fs.read(ctx(), fh, at, 4096).await.unwrap().bytes[..], content[at as usize..][..4096]);
     }
     let fetched = store.take_ranges().iter().map(|(from, to)| to - from).sum::<u64>();
     assert!(fetched < 16 * MIB, "{fetched} bytes for 200 reads of 4 KiB");
@@ -88,7 +88,10 @@ async fn two_streams_in_one_handle() {
     for step in 0..128_u64 {
         for base in [0, 80 * MIB] {
             let at = base + step * MIB / 4;
-            assert_eq!(fs.read(ctx(), fh, at, 1 << 18).await.unwrap()[..], content[at as usize..][..1 << 18]);
+            assert_eq!(
+                fs.read(ctx(), fh, at, 1 << 18).await.unwrap().bytes[..],
+                content[at as usize..][..1 << 18]
+            );
         }
     }
     let mut ranges = store.take_ranges();
@@ -149,7 +152,7 @@ async fn a_hundred_files_share_a_small_memory() {
             let mut content = Vec::new();
             while content.len() < 3 << 20 {
                 content.extend_from_slice(
-                    &fs.read(ctx(), open.fh, content.len() as u64, 131_072).await.unwrap(),
+                    &fs.read(ctx(), open.fh, content.len() as u64, 131_072).await.unwrap().bytes,
                 );
             }
             assert!(content == Random::new(index).bytes(3 << 20));
@@ -175,6 +178,6 @@ async fn a_store_without_ranges_works_too() {
     let whole = MemoryOptions { ranges: false, ..MemoryOptions::default() };
     let (_store, fs, fh, content) = open(whole, ReadConfig::default(), 5 * MIB).await;
     for at in [4 * MIB, 0, MIB + 1] {
-        assert_eq!(fs.read(ctx(), fh, at, 1000).await.unwrap()[..], content[at as usize..][..1000]);
+        assert_eq!(fs.read(ctx(), fh, at, 1000).await.unwrap().bytes[..], content[at as usize..][..1000]);
     }
 }

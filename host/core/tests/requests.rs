@@ -118,7 +118,7 @@ async fn a_file_replaced_under_its_reader_is_stale_and_then_new() {
     let fs = mount(&store, ObjectFsConfig::default(), ReadConfig::default());
     let old = stat(&fs, "a").await.unwrap();
     let open = fs.open(ctx(), old.attr.ino).await.unwrap();
-    assert_eq!(fs.read(ctx(), open.fh, 0, 10).await.unwrap(), vec![1; 10]);
+    assert_eq!(fs.read(ctx(), open.fh, 0, 10).await.unwrap().bytes, vec![1; 10]);
     store.put("a", vec![2_u8; 3 << 20]);
     assert_eq!(fs.read(ctx(), open.fh, 2 << 20, 10).await.unwrap_err().kind, ErrorKind::Stale);
     assert_eq!(fs.open(ctx(), old.attr.ino).await.unwrap_err().kind, ErrorKind::Stale);

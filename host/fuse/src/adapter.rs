@@ -141,7 +141,7 @@ impl Filesystem for Adapter {
             |fs, ctx| async move { fs.read(ctx, Fh(fh.0), offset, size).await },
             move |_, result| match result {
                 // More than was asked for would be taken as a protocol fault by the kernel.
-                Ok(data) => reply.data(data.get(..size as usize).unwrap_or(&data)),
+                Ok(data) => reply.data(data.bytes.get(..size as usize).unwrap_or(&data.bytes)),
                 Err(error) => reply.error(errno_of(&error)),
             },
             |_, _| {},

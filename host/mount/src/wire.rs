@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use wasmount_core::mounts::{Layout, MountConfig, MountTable, MountTableConfig};
-use wasmount_core::ports::{NoStateLog, ProviderSource, SystemClock, TokioSpawn};
+use wasmount_core::ports::{NoBlockCache, NoStateLog, ProviderSource, SystemClock, TokioSpawn};
 use wasmount_core::read::ReadConfig;
 use wasmount_fuse::MountOptions;
 use wasmount_net::{AllowNet, HttpClient, ReachPolicy};
@@ -84,6 +84,7 @@ async fn prepare(plan: Plan, args: CommonArgs) -> anyhow::Result<(Arc<MountTable
             mounts: resolved.into_iter().map(|mount| wiring.mount(mount)).collect(),
             request_timeout: timeout,
             read: ReadConfig::default(),
+            cache: Arc::new(NoBlockCache),
             uid,
             gid,
             dir_mode,

@@ -62,6 +62,9 @@ pub struct Identity {
 const KEY: (u64, u64) = (0x746e_756f_6d73_6177, 0x3176_2065_646f_6e69);
 
 impl Identity {
+    /// The first number that a node may have.
+    pub const FIRST_NUMBER: u64 = 256;
+
     /// Whether both stand for the same node.
     pub fn same(&self, other: &Self) -> bool {
         self.mount_id == other.mount_id
@@ -74,8 +77,8 @@ impl Identity {
             }
     }
 
-    /// Its number; `probe` counts the numbers that other nodes already have. Never 0, which the kernel does not know,
-    /// nor 1, the root.
+    /// Its number; `probe` counts the numbers that other nodes already have. Never below [`Self::FIRST_NUMBER`]: 0 the kernel
+    /// does not know, 1 is the root, the others belong to what is no part of any mount.
     pub fn number(&self, probe: u32) -> Ino {
         let mut data = Vec::with_capacity(self.mount_id.as_str().len() + self.path.len() + 64);
         // A NUL can be in neither part, so no two identities give the same text.
@@ -100,7 +103,7 @@ impl Identity {
             }
         }
         match siphash::hash((KEY.0, KEY.1 ^ u64::from(probe)), &data) {
-            small @ (0 | 1) => Ino(small + 2),
+            small @ 0..Self::FIRST_NUMBER => Ino(small + Self::FIRST_NUMBER),
             number => Ino(number),
         }
     }

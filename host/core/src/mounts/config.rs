@@ -2,7 +2,7 @@
 
 use super::Place;
 use crate::objects::ObjectFsConfig;
-use crate::ports::ProviderSource;
+use crate::ports::{BlockCache, NoBlockCache, ProviderSource};
 use crate::read::ReadConfig;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,8 @@ pub struct MountTableConfig {
     pub request_timeout: Duration,
     /// Reading and read-ahead; the memory budget in it is shared by all mounts.
     pub read: ReadConfig,
+    /// Bytes on the local disk, shared by all mounts.
+    pub cache: Arc<dyn BlockCache>,
     /// Owner of the directories that belong to no mount.
     pub uid: u32,
     /// Group of the directories that belong to no mount.
@@ -31,6 +33,7 @@ impl Default for MountTableConfig {
             mounts: Vec::new(),
             request_timeout: Duration::from_secs(60),
             read: ReadConfig::default(),
+            cache: Arc::new(NoBlockCache),
             uid: 0,
             gid: 0,
             dir_mode: 0o755,

@@ -5,8 +5,8 @@ use super::table::{MountTable, Target};
 use crate::fs;
 use crate::inode::FileVersion;
 use crate::objects::ObjectFs;
+use crate::ports::ServedFrom;
 use crate::read::FileReader;
-use bytes::Bytes;
 use std::sync::{Arc, Mutex, PoisonError};
 use wasmount_types::{Blame, Error, ErrorKind, Fh, Ino, ObjectKey, RequestCtx};
 
@@ -40,7 +40,7 @@ impl MountTable {
             return Err(error);
         }
         let open = OpenFile { ino, mount: index, path, file, reader: Mutex::new(None) };
-        Ok(fs::OpenFile { fh: self.files.open(ino, open), keep_cache: true })
+        Ok(fs::OpenFile { fh: self.files.open(ino, open), keep_cache: true, direct_io: false, backing: None })
     }
 
     pub(super) async fn read_file(
@@ -49,7 +49,7 @@ impl MountTable {
         fh: Fh,
         offset: u64,
         size: u32,
-    ) -> Result<Bytes, Error> {
+    ) -> Result<fs::ReadData, Error> {
         let open = self.files.get(fh)?;
         let mount: &Mount = self.mount(open.mount)?;
         let fs = mount.ready(ctx).await?;
@@ -58,7 +58,7 @@ impl MountTable {
         if let Err(error) = &outcome {
             self.after(error, open.ino, &open.path, &open.file, &fs);
         }
-        outcome
+        outcome.map(|bytes| fs::ReadData { bytes, from: ServedFrom::Origin })
     }
 
     /// The reader of an open file, a new one when the provider was opened again in between.

@@ -18,7 +18,7 @@ pub use config::{MountConfig, MountTableConfig};
 pub use layout::{Layout, Place};
 pub use table::MountTable;
 
-use crate::fs::{DirEntry, Entry, FileSystem, FsStats, OpenFile, ReadDir};
+use crate::fs::{DirEntry, Entry, FileSystem, FsStats, OpenFile, ReadData, ReadDir};
 use crate::ports::BoxFuture;
 use bytes::Bytes;
 use wasmount_types::{Error, Fh, Ino, Name, RequestCtx};
@@ -45,7 +45,13 @@ impl FileSystem for MountTable {
         Box::pin(self.open_file(ctx, ino))
     }
 
-    fn read(&self, ctx: RequestCtx, fh: Fh, offset: u64, size: u32) -> BoxFuture<'_, Result<Bytes, Error>> {
+    fn read(
+        &self,
+        ctx: RequestCtx,
+        fh: Fh,
+        offset: u64,
+        size: u32,
+    ) -> BoxFuture<'_, Result<ReadData, Error>> {
         Box::pin(self.read_file(ctx, fh, offset, size))
     }
 

@@ -1,16 +1,22 @@
 //! What core needs from outside, one small trait a file.
 
+mod block_cache;
 mod clock;
+mod kernel;
 mod object_store;
+mod operations;
 mod provider;
 mod spawn;
 mod state_log;
 
+pub use block_cache::{BlockCache, CACHE_PAGE, CacheId, CacheIdentity, CachedFile, NoBlockCache};
 pub use clock::{Clock, SystemClock};
+pub use kernel::KernelPages;
 pub use object_store::{
     GetOutcome, GetRequest, GetResponse, HeadOutcome, ListPage, ListRequest, Listing, ObjectBody,
     ObjectCapabilities, ObjectInfo, ObjectStore, Pinning,
 };
+pub use operations::{NoOperations, Operation, Operations, ServedFrom};
 pub use provider::{Provider, ProviderInfo, ProviderSource};
 pub use spawn::{Spawn, TokioSpawn};
 pub use state_log::{FileState, NoStateLog, StateLog, StateRecord};

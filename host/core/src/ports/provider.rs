@@ -1,6 +1,6 @@
 //! Where the storage behind a mount comes from.
 
-use super::{BoxFuture, ObjectStore};
+use super::{BoxFuture, CacheIdentity, ObjectStore};
 use std::sync::Arc;
 use wasmount_types::{Error, MountId, RequestCtx};
 
@@ -20,6 +20,9 @@ pub struct ProviderInfo {
     pub title: String,
     /// Sentences about things that work but should be changed.
     pub warnings: Vec<String>,
+    /// Whose bytes these are in the block cache, as the host sees it; `None`: they are not cached. Known only here, after the
+    /// mount's own credentials have been accepted: nobody reads blocks of a store that would not let him in.
+    pub cache: Option<CacheIdentity>,
 }
 
 /// Opens the provider of one mount, as often as needed: at the start, and again after a failure.

@@ -57,6 +57,7 @@ impl ProviderSource for MemorySource {
                 identity: "memory".into(),
                 title: "objects in memory".into(),
                 warnings: vec![],
+                cache: None,
             };
             Ok((Provider::Objects(self.store.clone()), info))
         })

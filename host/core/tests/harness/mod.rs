@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use wasmount_core::fs::ReadData;
 use wasmount_core::fs::{Entry, ReadDir};
 use wasmount_core::mounts::{MountConfig, MountTable, MountTableConfig, Place};
 use wasmount_core::objects::ObjectFsConfig;
@@ -98,7 +99,7 @@ pub async fn cat(fs: &MountTable, ino: Ino, size: u32) -> Result<Vec<u8>, Error>
     let outcome = loop {
         match fs.read(ctx(), open.fh, content.len() as u64, size).await {
             Err(error) => break Err(error),
-            Ok(bytes) => {
+            Ok(ReadData { bytes, .. }) => {
                 content.extend_from_slice(&bytes);
                 if bytes.len() < size as usize {
                     break Ok(content);

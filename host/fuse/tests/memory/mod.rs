@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 use wasmount_core::FileSystem;
-use wasmount_core::fs::{DirEntry, Entry, FsStats, OpenFile, ReadDir};
-use wasmount_core::ports::BoxFuture;
+use wasmount_core::fs::{DirEntry, Entry, FsStats, OpenFile, ReadData, ReadDir};
+use wasmount_core::ports::{BoxFuture, ServedFrom};
 use wasmount_types::{Attr, Blame, Error, ErrorKind, Fh, FileKind, Ino, Name, RequestCtx, Timestamp};
 
 pub(crate) const MANY: u64 = 10_000;
@@ -116,11 +116,17 @@ impl FileSystem for Memory {
                 tokio::time::sleep(Duration::from_millis(2300)).await;
             }
             self.open.fetch_add(1, Ordering::SeqCst);
-            Ok(OpenFile { fh: self.handle(ino.0), keep_cache: true })
+            Ok(OpenFile { fh: self.handle(ino.0), keep_cache: true, direct_io: false, backing: None })
         })
     }
 
-    fn read(&self, ctx: RequestCtx, fh: Fh, offset: u64, size: u32) -> BoxFuture<'_, Result<Bytes, Error>> {
+    fn read(
+        &self,
+        ctx: RequestCtx,
+        fh: Fh,
+        offset: u64,
+        size: u32,
+    ) -> BoxFuture<'_, Result<ReadData, Error>> {
         Box::pin(async move {
             let ino = fh.0 & 0xffff_ffff;
             self.reads.fetch_add(1, Ordering::Relaxed);
@@ -130,7 +136,8 @@ impl FileSystem for Memory {
             }
             let end = (offset + u64::from(size)).min(attr(ino).size);
             tokio::task::yield_now().await;
-            Ok((offset..end.max(offset)).map(big_byte).collect())
+            let bytes = (offset..end.max(offset)).map(big_byte).collect();
+            Ok(ReadData { bytes, from: ServedFrom::Memory })
         })
     }
 

@@ -114,7 +114,8 @@ impl Open {
             return Err(checker.corrupt(format_args!("an identity of {} bytes", info.identity.len())));
         }
         let warnings = info.warnings.iter().take(WARNINGS).map(|warning| log.clean(warning)).collect();
-        let info = ProviderInfo { identity: info.identity, title: log.clean(&info.title), warnings };
+        let info =
+            ProviderInfo { identity: info.identity, title: log.clean(&info.title), warnings, cache: None };
         Ok((info, capabilities))
     }
 }
