@@ -66,7 +66,7 @@ impl Tree {
         let fh: Fh = self.0.open(within(PATIENCE), ino).await?.fh;
         let mut bytes = Vec::new();
         while (bytes.len() as u64) < size {
-            let part = self.0.read(within(PATIENCE), fh, bytes.len() as u64, piece).await?;
+            let part = self.0.read(within(PATIENCE), fh, bytes.len() as u64, piece).await?.bytes;
             if part.is_empty() {
                 break;
             }
