@@ -3,10 +3,11 @@
 //! What reads goes to the file system. What would change something is refused with EROFS, although a read-only
 //! mount keeps the kernel from asking.
 
+use crate::init::{Init, negotiate};
+use crate::passthrough::Backings;
 use crate::readdir::{self, Fit};
-use crate::reply::{errno_of, errno_of_kind, file_attr, invalid_name};
-use crate::serve::Server;
-use crate::session::negotiate;
+use crate::reply::{self, errno_of, errno_of_kind, file_attr, kind_of_name};
+use crate::serve::{Asked, Given, Server};
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation,
     INodeNo, KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
@@ -18,61 +19,69 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
-use wasmount_types::{Error, ErrorKind, Fh, Ino, Name};
+use wasmount_types::{Blame, ErrorKind, Fh, Ino, Name};
 
 /// Answers the kernel from a core file system.
 pub(crate) struct Adapter {
     server: Server,
+    backings: Arc<Backings>,
+    init: Init,
     plain: Arc<Fit>,
     plus: Arc<Fit>,
 }
 
 impl Adapter {
-    pub(crate) fn new(server: Server) -> Self {
+    pub(crate) fn new(server: Server, backings: Arc<Backings>, init: Init) -> Self {
         // A `getdents` buffer of 32 KiB holds about so many entries.
-        Self { server, plain: Arc::new(Fit::new(512)), plus: Arc::new(Fit::new(192)) }
+        Self { server, backings, init, plain: Arc::new(Fit::new(512)), plus: Arc::new(Fit::new(192)) }
     }
-}
 
-/// EROFS.
-fn read_only() -> Errno {
-    errno_of_kind(ErrorKind::ReadOnly)
-}
+    /// Answers something that this file system does not do.
+    fn refuse(&self, asked: Asked, request: &Request, kind: ErrorKind, answer: impl FnOnce(Errno)) {
+        self.server.at_once(asked, request, |_| {
+            answer(errno_of_kind(kind));
+            Err((kind, Blame::Caller))
+        });
+    }
 
-/// An attribute's value, its size, or that the caller's buffer is too small, as `getxattr(2)` wants it.
-fn xattr(reply: ReplyXattr, size: u32, result: Result<impl AsRef<[u8]>, Error>) {
-    match result {
-        Err(error) => reply.error(errno_of(&error)),
-        Ok(value) => {
-            let value = value.as_ref();
-            match u32::try_from(value.len()) {
-                Ok(len) if size == 0 => reply.size(len),
-                Ok(len) if len <= size => reply.data(value),
-                _ => reply.error(Errno::ERANGE),
-            }
-        }
+    /// Answers something that would change something.
+    fn read_only(&self, op: &'static str, request: &Request, node: INodeNo, answer: impl FnOnce(Errno)) {
+        self.refuse(Asked::new(op, node), request, ErrorKind::ReadOnly, answer);
+    }
+
+    /// Answers something there is nothing to do for.
+    fn nothing_to_do(&self, op: &'static str, request: &Request, node: INodeNo, reply: ReplyEmpty) {
+        self.server.at_once(Asked::new(op, node), request, |_| {
+            reply.ok();
+            Ok(Given::default())
+        });
     }
 }
 
 impl Filesystem for Adapter {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        negotiate(config);
+        self.backings.negotiated(negotiate(config, &self.init));
         Ok(())
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let asked = Asked::new("lookup", parent);
         let name = match Name::new(name.as_bytes()) {
             Ok(name) => name,
-            Err(reason) => return reply.error(errno_of(&invalid_name(reason))),
+            Err(reason) => {
+                return self.refuse(asked, request, kind_of_name(&reason), |errno| reply.error(errno));
+            }
         };
         self.server.run(
-            "lookup",
+            asked.named(name.clone()),
             request,
-            parent.0,
             |fs, ctx| async move { fs.lookup(ctx, Ino(parent.0), &name).await },
-            |_, result| match result {
-                Ok(entry) => reply.entry(&entry.ttl, &file_attr(&entry.attr), Generation(0)),
-                Err(error) => reply.error(errno_of(&error)),
+            |_, result| {
+                match result {
+                    Ok(entry) => reply.entry(&entry.ttl, &file_attr(&entry.attr), Generation(0)),
+                    Err(error) => reply.error(errno_of(&error)),
+                }
+                Given::default()
             },
             |fs, entry| fs.forget(entry.attr.ino, 1),
         );
@@ -84,40 +93,40 @@ impl Filesystem for Adapter {
 
     fn getattr(&self, request: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
         self.server.run(
-            "getattr",
+            Asked::new("getattr", ino),
             request,
-            ino.0,
             |fs, ctx| async move { fs.getattr(ctx, Ino(ino.0)).await },
-            |_, result| match result {
-                Ok(entry) => reply.attr(&entry.ttl, &file_attr(&entry.attr)),
-                Err(error) => reply.error(errno_of(&error)),
+            |_, result| {
+                match result {
+                    Ok(entry) => reply.attr(&entry.ttl, &file_attr(&entry.attr)),
+                    Err(error) => reply.error(errno_of(&error)),
+                }
+                Given::default()
             },
             |_, _| {},
         );
     }
 
-    fn readlink(&self, _request: &Request, _ino: INodeNo, reply: ReplyData) {
+    fn readlink(&self, request: &Request, ino: INodeNo, reply: ReplyData) {
         // No provider has symbolic links yet, so this is not one.
-        reply.error(errno_of_kind(ErrorKind::Invalid));
+        self.refuse(Asked::new("readlink", ino), request, ErrorKind::Invalid, |errno| reply.error(errno));
     }
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         if flags.acc_mode() != OpenAccMode::O_RDONLY {
-            return reply.error(read_only());
+            return self.read_only("open", request, ino, |errno| reply.error(errno));
         }
+        let backings = self.backings.clone();
         self.server.run(
-            "open",
+            Asked::new("open", ino),
             request,
-            ino.0,
             |fs, ctx| async move { fs.open(ctx, Ino(ino.0)).await },
-            |_, result| match result {
-                Ok(file) => {
-                    // Nothing is ever unsent, so `close` need not ask.
-                    let mut flags = FopenFlags::FOPEN_NOFLUSH;
-                    flags.set(FopenFlags::FOPEN_KEEP_CACHE, file.keep_cache);
-                    reply.opened(FileHandle(file.fh.0), flags);
+            move |_, result| match result {
+                Ok(file) => reply::opened(&backings, ino, &file, reply),
+                Err(error) => {
+                    reply.error(errno_of(&error));
+                    Given::default()
                 }
-                Err(error) => reply.error(errno_of(&error)),
             },
             |fs, file| fs.release(file.fh),
         );
@@ -135,57 +144,57 @@ impl Filesystem for Adapter {
         reply: ReplyData,
     ) {
         self.server.run(
-            "read",
+            Asked::new("read", ino).on(fh).range(offset, size),
             request,
-            ino.0,
             |fs, ctx| async move { fs.read(ctx, Fh(fh.0), offset, size).await },
             move |_, result| match result {
-                // More than was asked for would be taken as a protocol fault by the kernel.
-                Ok(data) => reply.data(data.bytes.get(..size as usize).unwrap_or(&data.bytes)),
-                Err(error) => reply.error(errno_of(&error)),
+                Ok(data) => reply::bytes_read(size, &data, reply),
+                Err(error) => {
+                    reply.error(errno_of(&error));
+                    Given::default()
+                }
             },
             |_, _| {},
         );
     }
 
-    fn flush(
-        &self,
-        _request: &Request,
-        _ino: INodeNo,
-        _fh: FileHandle,
-        _owner: LockOwner,
-        reply: ReplyEmpty,
-    ) {
-        reply.ok();
+    fn flush(&self, request: &Request, ino: INodeNo, _fh: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
+        self.nothing_to_do("flush", request, ino, reply);
     }
 
     fn release(
         &self,
-        _request: &Request,
-        _ino: INodeNo,
+        request: &Request,
+        ino: INodeNo,
         fh: FileHandle,
         _flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        self.server.fs().release(Fh(fh.0));
-        reply.ok();
+        self.server.at_once(Asked::new("release", ino).on(fh), request, |fs| {
+            let passthrough = self.backings.closed(ino.0);
+            fs.release(Fh(fh.0));
+            reply.ok();
+            Ok(Given { passthrough, ..Given::default() })
+        });
     }
 
-    fn fsync(&self, _request: &Request, _ino: INodeNo, _fh: FileHandle, _data: bool, reply: ReplyEmpty) {
-        reply.ok();
+    fn fsync(&self, request: &Request, ino: INodeNo, _fh: FileHandle, _data: bool, reply: ReplyEmpty) {
+        self.nothing_to_do("fsync", request, ino, reply);
     }
 
     fn opendir(&self, request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         self.server.run(
-            "opendir",
+            Asked::new("opendir", ino),
             request,
-            ino.0,
             |fs, ctx| async move { fs.opendir(ctx, Ino(ino.0)).await },
-            |_, result| match result {
-                Ok(fh) => reply.opened(FileHandle(fh.0), FopenFlags::empty()),
-                Err(error) => reply.error(errno_of(&error)),
+            |_, result| {
+                match result {
+                    Ok(fh) => reply.opened(FileHandle(fh.0), FopenFlags::empty()),
+                    Err(error) => reply.error(errno_of(&error)),
+                }
+                Given::default()
             },
             |fs, fh| fs.releasedir(fh),
         );
@@ -194,13 +203,15 @@ impl Filesystem for Adapter {
     fn readdir(&self, request: &Request, ino: INodeNo, fh: FileHandle, offset: u64, reply: ReplyDirectory) {
         let (fit, learn) = (self.plain.clone(), self.plain.clone());
         self.server.run(
-            "readdir",
+            Asked::new("readdir", ino).on(fh),
             request,
-            ino.0,
             |fs, ctx| async move { readdir::fetch(&*fs, ctx, Ino(ino.0), Fh(fh.0), offset, &fit, false).await },
-            move |_, result| match result {
-                Ok(chunk) => readdir::answer(&learn, chunk, reply),
-                Err(error) => reply.error(errno_of(&error)),
+            move |_, result| {
+                match result {
+                    Ok(chunk) => readdir::answer(&learn, chunk, reply),
+                    Err(error) => reply.error(errno_of(&error)),
+                }
+                Given::default()
             },
             |_, _| {},
         );
@@ -216,13 +227,15 @@ impl Filesystem for Adapter {
     ) {
         let (fit, learn) = (self.plus.clone(), self.plus.clone());
         self.server.run(
-            "readdirplus",
+            Asked::new("readdirplus", ino).on(fh),
             request,
-            ino.0,
             |fs, ctx| async move { readdir::fetch(&*fs, ctx, Ino(ino.0), Fh(fh.0), offset, &fit, true).await },
-            move |fs, result| match result {
-                Ok(chunk) => readdir::answer_plus(fs, &learn, chunk, reply),
-                Err(error) => reply.error(errno_of(&error)),
+            move |fs, result| {
+                match result {
+                    Ok(chunk) => readdir::answer_plus(fs, &learn, chunk, reply),
+                    Err(error) => reply.error(errno_of(&error)),
+                }
+                Given::default()
             },
             readdir::undo,
         );
@@ -230,68 +243,78 @@ impl Filesystem for Adapter {
 
     fn releasedir(
         &self,
-        _request: &Request,
-        _ino: INodeNo,
+        request: &Request,
+        ino: INodeNo,
         fh: FileHandle,
         _flags: OpenFlags,
         reply: ReplyEmpty,
     ) {
-        self.server.fs().releasedir(Fh(fh.0));
-        reply.ok();
+        self.server.at_once(Asked::new("releasedir", ino).on(fh), request, |fs| {
+            fs.releasedir(Fh(fh.0));
+            reply.ok();
+            Ok(Given::default())
+        });
     }
 
-    fn fsyncdir(&self, _request: &Request, _ino: INodeNo, _fh: FileHandle, _data: bool, reply: ReplyEmpty) {
-        reply.ok();
+    fn fsyncdir(&self, request: &Request, ino: INodeNo, _fh: FileHandle, _data: bool, reply: ReplyEmpty) {
+        self.nothing_to_do("fsyncdir", request, ino, reply);
     }
 
-    fn statfs(&self, _request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
-        let s = self.server.fs().statfs();
-        let block = s.block_size;
-        reply.statfs(s.blocks, s.blocks_free, s.blocks_free, s.files, 0, block, s.name_max, block);
+    fn statfs(&self, request: &Request, ino: INodeNo, reply: ReplyStatfs) {
+        self.server.at_once(Asked::new("statfs", ino), request, |fs| {
+            let s = fs.statfs();
+            let block = s.block_size;
+            reply.statfs(s.blocks, s.blocks_free, s.blocks_free, s.files, 0, block, s.name_max, block);
+            Ok(Given::default())
+        });
     }
 
     fn getxattr(&self, request: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        // `ls` and the kernel ask for ACLs, capabilities and labels all the time; only `user.` can exist.
+        let asked = Asked::new("getxattr", ino);
+        // ACLs, capabilities and labels cannot exist here. `ls -l` asks for them file by file, until it is told that
+        // the file system does not have any; that a file has none would not stop it.
         if !name.as_bytes().starts_with(b"user.") {
-            return reply.error(errno_of_kind(ErrorKind::NoAttribute));
+            return self.refuse(asked, request, ErrorKind::Unsupported, |errno| reply.error(errno));
         }
         let name = name.as_bytes().to_vec();
         self.server.run(
-            "getxattr",
+            asked,
             request,
-            ino.0,
             |fs, ctx| async move { fs.getxattr(ctx, Ino(ino.0), &name).await },
-            move |_, result| xattr(reply, size, result),
+            move |_, result| reply::xattr(reply, size, result),
             |_, _| {},
         );
     }
 
     fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
         self.server.run(
-            "listxattr",
+            Asked::new("listxattr", ino),
             request,
-            ino.0,
             |fs, ctx| async move { fs.listxattr(ctx, Ino(ino.0)).await },
             move |_, result| {
                 // Each name ends with a NUL (`listxattr(2)`).
                 let joined = result.map(|names| {
                     names.into_iter().flat_map(|name| name.into_iter().chain([0])).collect::<Vec<u8>>()
                 });
-                xattr(reply, size, joined);
+                reply::xattr(reply, size, joined)
             },
             |_, _| {},
         );
     }
 
-    fn access(&self, _request: &Request, _ino: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+    fn access(&self, request: &Request, ino: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
         // With `default_permissions` the kernel decides by owner and mode and never asks.
-        if mask.contains(AccessFlags::W_OK) { reply.error(read_only()) } else { reply.ok() }
+        if mask.contains(AccessFlags::W_OK) {
+            self.read_only("access", request, ino, |errno| reply.error(errno));
+        } else {
+            self.nothing_to_do("access", request, ino, reply);
+        }
     }
 
     fn setattr(
         &self,
-        _request: &Request,
-        _ino: INodeNo,
+        request: &Request,
+        ino: INodeNo,
         _mode: Option<u32>,
         _uid: Option<u32>,
         _gid: Option<u32>,
@@ -306,74 +329,74 @@ impl Filesystem for Adapter {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        reply.error(read_only());
+        self.read_only("setattr", request, ino, |errno| reply.error(errno));
     }
 
     fn mknod(
         &self,
-        _request: &Request,
-        _parent: INodeNo,
+        request: &Request,
+        parent: INodeNo,
         _name: &OsStr,
         _mode: u32,
         _umask: u32,
         _rdev: u32,
         reply: ReplyEntry,
     ) {
-        reply.error(read_only());
+        self.read_only("mknod", request, parent, |errno| reply.error(errno));
     }
 
     fn mkdir(
         &self,
-        _request: &Request,
-        _parent: INodeNo,
+        request: &Request,
+        parent: INodeNo,
         _name: &OsStr,
         _mode: u32,
         _umask: u32,
         reply: ReplyEntry,
     ) {
-        reply.error(read_only());
+        self.read_only("mkdir", request, parent, |errno| reply.error(errno));
     }
 
-    fn unlink(&self, _request: &Request, _parent: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
-        reply.error(read_only());
+    fn unlink(&self, request: &Request, parent: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
+        self.read_only("unlink", request, parent, |errno| reply.error(errno));
     }
 
-    fn rmdir(&self, _request: &Request, _parent: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
-        reply.error(read_only());
+    fn rmdir(&self, request: &Request, parent: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
+        self.read_only("rmdir", request, parent, |errno| reply.error(errno));
     }
 
-    fn symlink(
-        &self,
-        _request: &Request,
-        _parent: INodeNo,
-        _name: &OsStr,
-        _target: &Path,
-        reply: ReplyEntry,
-    ) {
-        reply.error(read_only());
+    fn symlink(&self, request: &Request, parent: INodeNo, _name: &OsStr, _target: &Path, reply: ReplyEntry) {
+        self.read_only("symlink", request, parent, |errno| reply.error(errno));
     }
 
     fn rename(
         &self,
-        _request: &Request,
-        _parent: INodeNo,
+        request: &Request,
+        parent: INodeNo,
         _name: &OsStr,
         _newparent: INodeNo,
         _newname: &OsStr,
         _flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        reply.error(read_only());
+        self.read_only("rename", request, parent, |errno| reply.error(errno));
     }
 
-    fn link(&self, _r: &Request, _ino: INodeNo, _newparent: INodeNo, _newname: &OsStr, reply: ReplyEntry) {
-        reply.error(read_only());
+    fn link(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        _newparent: INodeNo,
+        _newname: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        self.read_only("link", request, ino, |errno| reply.error(errno));
     }
 
     fn write(
         &self,
-        _request: &Request,
-        _ino: INodeNo,
+        request: &Request,
+        ino: INodeNo,
         _fh: FileHandle,
         _offset: u64,
         _data: &[u8],
@@ -382,56 +405,56 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        reply.error(read_only());
+        self.read_only("write", request, ino, |errno| reply.error(errno));
     }
 
     fn create(
         &self,
-        _request: &Request,
-        _parent: INodeNo,
+        request: &Request,
+        parent: INodeNo,
         _name: &OsStr,
         _mode: u32,
         _umask: u32,
         _flags: i32,
         reply: ReplyCreate,
     ) {
-        reply.error(read_only());
+        self.read_only("create", request, parent, |errno| reply.error(errno));
     }
 
     fn setxattr(
         &self,
-        _request: &Request,
-        _ino: INodeNo,
+        request: &Request,
+        ino: INodeNo,
         _name: &OsStr,
         _value: &[u8],
         _flags: i32,
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        reply.error(read_only());
+        self.read_only("setxattr", request, ino, |errno| reply.error(errno));
     }
 
-    fn removexattr(&self, _request: &Request, _ino: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
-        reply.error(read_only());
+    fn removexattr(&self, request: &Request, ino: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
+        self.read_only("removexattr", request, ino, |errno| reply.error(errno));
     }
 
     fn fallocate(
         &self,
-        _request: &Request,
-        _ino: INodeNo,
+        request: &Request,
+        ino: INodeNo,
         _fh: FileHandle,
         _offset: u64,
         _length: u64,
         _mode: i32,
         reply: ReplyEmpty,
     ) {
-        reply.error(read_only());
+        self.read_only("fallocate", request, ino, |errno| reply.error(errno));
     }
 
     fn copy_file_range(
         &self,
-        _request: &Request,
-        _ino_in: INodeNo,
+        request: &Request,
+        ino_in: INodeNo,
         _fh_in: FileHandle,
         _offset_in: u64,
         _ino_out: INodeNo,
@@ -441,6 +464,6 @@ impl Filesystem for Adapter {
         _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        reply.error(read_only());
+        self.read_only("copy_file_range", request, ino_in, |errno| reply.error(errno));
     }
 }

@@ -8,18 +8,25 @@
 //!
 //! Mounting cleans up first: what a dead predecessor left at the target is detached ([`stale`]), and never
 //! anything that somebody else uses. After mounting, the kernel's read-ahead is raised ([`bdi`]).
+//!
+//! A file that lies wholly in the disk cache is handed to the kernel, which then reads it by itself ([`Passthrough`]).
 
 mod adapter;
 mod attach;
 pub mod bdi;
+mod init;
 mod mountinfo;
 mod options;
+mod pages;
+mod passthrough;
 mod readdir;
 mod reply;
 mod serve;
 mod session;
 pub mod stale;
+mod task;
 
 pub use mountinfo::{MountEntry, parse as parse_mountinfo, read as read_mountinfo};
 pub use options::MountOptions;
+pub use passthrough::{NoPassthrough, Passthrough};
 pub use session::{MountError, Mounted, mount};

@@ -1,10 +1,13 @@
 //! How a file system is mounted.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+use wasmount_core::ports::{NoOperations, Operations};
 
 /// Where and how to mount.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct MountOptions {
     /// The mount point. Created if it does not exist.
     pub target: PathBuf,
@@ -12,12 +15,19 @@ pub struct MountOptions {
     pub source: String,
     /// Shows as type `fuse.SUBTYPE`, which Fluid's readiness check looks for.
     pub subtype: String,
-    /// Threads that read requests from the kernel; at least 1. Each also sends the answers that memory can give.
+    /// Threads that read requests from the kernel; at least 1. Each also sends the answers that memory can give. One more
+    /// than is busy costs: for a single reader of small files on two cores, two took half as much CPU again as one.
     pub threads: usize,
     /// Deadline of each request.
     pub request_timeout: Duration,
     /// Kernel read-ahead in KiB, set after mounting; the kernel's own default is 128.
+    /// READs get as large if `fs.fuse.max_pages_limit` of the machine allows.
     pub read_ahead_kib: u32,
+    /// Whether files that core has on a local disk are handed to the kernel, where kernel and privileges allow it
+    /// ([`crate::Mounted::passthrough`]). A mount that does this cannot be a layer of an overlay.
+    pub passthrough: bool,
+    /// Told of every request that has been answered.
+    pub operations: Arc<dyn Operations>,
 }
 
 impl MountOptions {
@@ -27,9 +37,25 @@ impl MountOptions {
             target: target.into(),
             source: "wasmount".to_owned(),
             subtype: "wasmount".to_owned(),
-            threads: std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8),
+            threads: std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2).clamp(1, 8),
             request_timeout: Duration::from_secs(60),
             read_ahead_kib: 1024,
+            passthrough: true,
+            operations: Arc::new(NoOperations),
         }
+    }
+}
+
+impl fmt::Debug for MountOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MountOptions")
+            .field("target", &self.target)
+            .field("source", &self.source)
+            .field("subtype", &self.subtype)
+            .field("threads", &self.threads)
+            .field("request_timeout", &self.request_timeout)
+            .field("read_ahead_kib", &self.read_ahead_kib)
+            .field("passthrough", &self.passthrough)
+            .finish_non_exhaustive()
     }
 }

@@ -1,9 +1,12 @@
 //! Words of core in the words of the kernel protocol.
 
-use fuser::{Errno, FileAttr, FileType, INodeNo};
+use crate::passthrough::Backings;
+use crate::serve::Given;
+use fuser::{Errno, FileAttr, FileHandle, FileType, FopenFlags, INodeNo, ReplyData, ReplyOpen, ReplyXattr};
 use std::time::SystemTime;
 use wasmount_core::errno::errno;
-use wasmount_types::{Attr, Blame, Error, ErrorKind, FileKind, InvalidName};
+use wasmount_core::fs::{OpenFile, ReadData};
+use wasmount_types::{Attr, Error, ErrorKind, FileKind, InvalidName};
 
 /// The errno of an error: decided by `wasmount_core::errno` alone.
 pub(crate) fn errno_of(error: &Error) -> Errno {
@@ -47,11 +50,51 @@ pub(crate) fn file_attr(attr: &Attr) -> FileAttr {
     }
 }
 
-/// A name the kernel sent that is no name.
-pub(crate) fn invalid_name(reason: InvalidName) -> Error {
-    let kind = match reason {
+/// What is wrong with a name the kernel sent that is no name.
+pub(crate) fn kind_of_name(reason: &InvalidName) -> ErrorKind {
+    match reason {
         InvalidName::TooLong => ErrorKind::NameTooLong,
         InvalidName::Empty | InvalidName::Dots | InvalidName::ForbiddenByte => ErrorKind::Invalid,
-    };
-    Error::new(kind, Blame::Caller, reason.to_string())
+    }
+}
+
+/// Answers OPEN, with a file for the kernel to read if core has one and the node's other opens have it too.
+pub(crate) fn opened(backings: &Backings, ino: INodeNo, file: &OpenFile, reply: ReplyOpen) -> Given {
+    // Nothing is ever unsent, so `close` need not ask.
+    let mut flags = FopenFlags::FOPEN_NOFLUSH;
+    let fh = FileHandle(file.fh.0);
+    let backing = backings.opened(ino.0, file, |backing| reply.open_backing(backing));
+    if let Some(id) = &backing {
+        // The kernel takes no caching flags with it: there is nothing to cache.
+        reply.opened_passthrough(fh, flags, id);
+    } else {
+        flags.set(FopenFlags::FOPEN_KEEP_CACHE, file.keep_cache);
+        flags.set(FopenFlags::FOPEN_DIRECT_IO, file.direct_io);
+        reply.opened(fh, flags);
+    }
+    Given { passthrough: backing.is_some(), ..Given::default() }
+}
+
+/// Answers READ.
+pub(crate) fn bytes_read(size: u32, data: &ReadData, reply: ReplyData) -> Given {
+    // More than was asked for would be taken as a protocol fault by the kernel.
+    let bytes = data.bytes.get(..size as usize).unwrap_or(&data.bytes);
+    reply.data(bytes);
+    Given { bytes: bytes.len() as u64, from: Some(data.from), passthrough: false }
+}
+
+/// An attribute's value, its size, or that the caller's buffer is too small, as `getxattr(2)` wants it.
+pub(crate) fn xattr(reply: ReplyXattr, size: u32, result: Result<impl AsRef<[u8]>, Error>) -> Given {
+    match result {
+        Err(error) => reply.error(errno_of(&error)),
+        Ok(value) => {
+            let value = value.as_ref();
+            match u32::try_from(value.len()) {
+                Ok(len) if size == 0 => reply.size(len),
+                Ok(len) if len <= size => reply.data(value),
+                _ => reply.error(Errno::ERANGE),
+            }
+        }
+    }
+    Given::default()
 }

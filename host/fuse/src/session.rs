@@ -1,23 +1,20 @@
 //! A mount from beginning to end.
 
 use crate::adapter::Adapter;
+use crate::init::Init;
 use crate::options::MountOptions;
+use crate::pages::PageWriter;
+use crate::passthrough::{Backings, Passthrough};
 use crate::serve::Server;
 use crate::stale::{self, StaleError};
 use crate::{attach, bdi, mountinfo};
-use fuser::{Config, InitFlags, KernelConfig, Session, SessionACL};
+use fuser::{Config, Session, SessionACL};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::watch;
 use wasmount_core::FileSystem;
-
-/// Read-ahead requests the kernel may have in flight. Its default with fuser is 16, too few for a remote store.
-const MAX_BACKGROUND: u16 = 128;
-
-/// Largest WRITE, and through INIT's `max_pages` also the largest READ, in bytes.
-const MAX_WRITE: u32 = 1 << 20;
 
 /// Why there is no mount.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +64,7 @@ pub enum MountError {
 pub struct Mounted {
     target: PathBuf,
     device: String,
+    backings: Arc<Backings>,
     ended: watch::Receiver<Option<Result<(), String>>>,
 }
 
@@ -74,6 +72,11 @@ impl Mounted {
     /// The mount point, absolute and without symbolic links.
     pub fn target(&self) -> &Path {
         &self.target
+    }
+
+    /// Whether the kernel reads cached files by itself. May change to off with the first file that could have been.
+    pub fn passthrough(&self) -> Passthrough {
+        self.backings.passthrough()
     }
 
     /// Takes the mount away from its place. Who uses it keeps it alive: [`Self::ended`] says when that is over.
@@ -149,7 +152,9 @@ fn begin(
     connection: OwnedFd,
     target: &Path,
 ) -> io::Result<Mounted> {
-    let adapter = Adapter::new(Server::new(fs, runtime, options.request_timeout));
+    let backings = Arc::new(Backings::new());
+    let server = Server::new(fs.clone(), options.operations.clone(), runtime, options.request_timeout);
+    let adapter = Adapter::new(server, backings.clone(), Init::new(options));
     let session = Session::from_fd(adapter, connection, SessionACL::All, session_config(options))?;
 
     // The kernel waits with its first request until the threads run; until then nothing here may touch the mount.
@@ -160,13 +165,16 @@ fn begin(
     if let Err(error) = bdi::set_read_ahead(&device, options.read_ahead_kib) {
         tracing::info!(%error, "reads stay at 128 KiB each, because /sys is not writable here");
     }
+    let writer = PageWriter::start(session.notifier())?;
+    fs.mounted(writer.pages());
     let (tell, ended) = watch::channel(None);
     std::thread::Builder::new().name("fuse-session".to_owned()).spawn(move || {
         let outcome = session.run().map_err(|error| error.to_string());
+        writer.end();
         // Nobody may be listening any more.
         let _ = tell.send(Some(outcome));
     })?;
-    Ok(Mounted { target: target.to_owned(), device, ended })
+    Ok(Mounted { target: target.to_owned(), device, backings, ended })
 }
 
 /// Makes an empty mount point of the target and returns its real path.
@@ -215,26 +223,4 @@ fn session_config(options: &MountOptions) -> Config {
     // A cloned descriptor could not be handed to a successor process.
     config.clone_fd = false;
     config
-}
-
-/// Answers INIT (`fuse_init_out` of the kernel's `fuse.h`).
-pub(crate) fn negotiate(config: &mut KernelConfig) {
-    // Each setter says what it would have taken instead.
-    if let Err(most) = config.set_max_readahead(u32::MAX) {
-        let _ = config.set_max_readahead(most);
-    }
-    let _ = config.set_max_write(MAX_WRITE);
-    let _ = config.set_max_background(MAX_BACKGROUND);
-    let _ = config.set_congestion_threshold(MAX_BACKGROUND / 4 * 3);
-    for wanted in [
-        // Attributes come with the listing at no cost, so one pass serves `ls -l`.
-        InitFlags::FUSE_DO_READDIRPLUS,
-        InitFlags::FUSE_PARALLEL_DIROPS,
-        InitFlags::FUSE_ASYNC_DIO,
-        // A node stands for one version, so its pages never get old.
-        InitFlags::FUSE_EXPLICIT_INVAL_DATA,
-    ] {
-        // An older kernel lacks some: it works without.
-        let _ = config.add_capabilities(wanted);
-    }
 }

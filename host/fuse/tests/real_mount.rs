@@ -4,67 +4,16 @@
 
 mod memory;
 
+use memory::fixture::{Fixture, mounts_at, target};
 use memory::{BIG_SIZE, MANY, Memory, big_byte};
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use wasmount_fuse::{MountError, MountOptions, Mounted, mount, read_mountinfo};
-
-/// A mounted [`Memory`], taken away at the end of the test whatever happens.
-struct Fixture {
-    fs: Arc<Memory>,
-    mounted: Mounted,
-    runtime: tokio::runtime::Runtime,
-    dir: tempfile::TempDir,
-}
-
-impl Fixture {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        Self::at(dir)
-    }
-
-    fn at(dir: tempfile::TempDir) -> Self {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let fs = Arc::new(Memory::default());
-        let mut options = MountOptions::new(target(&dir));
-        options.request_timeout = Duration::from_secs(1);
-        options.source = "memory test".into();
-        let mounted =
-            mount(fs.clone(), runtime.handle().clone(), &options).expect("mounting needs root and /dev/fuse");
-        Self { fs, mounted, runtime, dir }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        target(&self.dir).join(name)
-    }
-
-    fn wait_for_end(&self) {
-        let end = async { tokio::time::timeout(Duration::from_secs(5), self.mounted.ended()).await };
-        self.runtime.block_on(end).expect("the session ends after the unmount").expect("without an error");
-    }
-}
-
-impl Drop for Fixture {
-    fn drop(&mut self) {
-        self.mounted.unmount().unwrap();
-    }
-}
-
-fn target(dir: &tempfile::TempDir) -> PathBuf {
-    // Not there yet, two levels, and a name that mountinfo escapes.
-    dir.path().join("runtime mnt/thin-fuse")
-}
-
-fn mounts_at(path: &Path) -> Vec<wasmount_fuse::MountEntry> {
-    read_mountinfo().unwrap().into_iter().filter(|entry| entry.mount_point == path).collect()
-}
+use wasmount_fuse::{MountError, MountOptions, mount};
 
 #[test]
 fn kernel_sees_type_options_and_read_ahead() {
@@ -216,6 +165,11 @@ fn extended_attributes() {
     assert_eq!(short, rustix::io::Errno::RANGE);
     let missing = rustix::fs::getxattr(&path, "user.other", &mut buffer).unwrap_err();
     assert_eq!(missing, rustix::io::Errno::NODATA);
+    // Not "there is none here": that would make `ls -l` ask for each file.
+    for name in ["system.posix_acl_access", "security.capability"] {
+        let refused = rustix::fs::getxattr(&path, name, &mut buffer).unwrap_err();
+        assert_eq!(refused, rustix::io::Errno::OPNOTSUPP, "{name}");
+    }
     let n = rustix::fs::listxattr(&path, &mut buffer).unwrap();
     assert_eq!(&buffer[..n], b"user.a\0user.wasmount.error\0");
 }

@@ -1,25 +1,34 @@
 //! A file system in memory with switchable faults, for tests of the adapter.
 
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test file uses a part; a test that cannot go on has failed"
+)]
+
+pub(crate) mod fixture;
+
 use bytes::Bytes;
 use std::collections::HashMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use wasmount_core::FileSystem;
 use wasmount_core::fs::{DirEntry, Entry, FsStats, OpenFile, ReadData, ReadDir};
-use wasmount_core::ports::{BoxFuture, ServedFrom};
+use wasmount_core::ports::{BoxFuture, KernelPages, ServedFrom};
 use wasmount_types::{Attr, Blame, Error, ErrorKind, Fh, FileKind, Ino, Name, RequestCtx, Timestamp};
 
 pub(crate) const MANY: u64 = 10_000;
 const MANY_DIR: u64 = 3;
-const BIG: u64 = 4;
-const HANG: u64 = 5;
+pub(crate) const BIG: u64 = 4;
+pub(crate) const HANG: u64 = 5;
 const PANIC: u64 = 6;
 const SLOW_OPEN: u64 = 7;
 /// Its first entries are listed without attributes, and gone when they are looked up.
 const VANISHING: u64 = 8;
 pub(crate) const VANISHED: u64 = 500;
-const FIRST_OF_MANY: u64 = 1000;
+pub(crate) const FIRST_OF_MANY: u64 = 1000;
 pub(crate) const BIG_SIZE: u64 = 40 << 20;
 
 /// Root: `many/` (10,000 files, odd ones without attributes in listings), `big`, `hang`, `panic`, `slow-open`,
@@ -32,7 +41,28 @@ pub(crate) struct Memory {
     pub(crate) open: AtomicI64,
     pub(crate) reads: AtomicU64,
     pub(crate) readdirs: AtomicU64,
+    /// Local files with the bytes of nodes, given to opens while they are here.
+    pub(crate) backings: Mutex<HashMap<u64, Arc<OwnedFd>>>,
+    /// Every file is opened for direct reads.
+    pub(crate) direct: AtomicBool,
+    /// Milliseconds an open has to wait, and is then answered by a thread of the runtime.
+    pub(crate) open_waits: AtomicU64,
+    /// The kernel's page cache.
+    pub(crate) kernel: Mutex<Option<Arc<dyn KernelPages>>>,
     next: AtomicU64,
+}
+
+/// Byte of a node at an offset: no two nodes are equal.
+pub(crate) fn byte(ino: u64, offset: u64) -> u8 {
+    if ino < FIRST_OF_MANY { big_byte(offset) } else { big_byte(offset) ^ (ino ^ (ino >> 7)) as u8 }
+}
+
+/// All bytes of a node.
+pub(crate) fn content(ino: u64) -> Bytes {
+    // Computed once: it takes a second without optimisation.
+    static BIG_BYTES: OnceLock<Bytes> = OnceLock::new();
+    let all = || (0..attr(ino).size).map(|offset| byte(ino, offset)).collect();
+    if ino == BIG { BIG_BYTES.get_or_init(all).clone() } else { all() }
 }
 
 /// Byte of `big` at an offset: no two nearby blocks are equal.
@@ -115,8 +145,14 @@ impl FileSystem for Memory {
                 // Longer than the request's deadline in the tests, but it does succeed.
                 tokio::time::sleep(Duration::from_millis(2300)).await;
             }
+            match self.open_waits.load(Ordering::Relaxed) {
+                0 => {}
+                wait => tokio::time::sleep(Duration::from_millis(wait)).await,
+            }
             self.open.fetch_add(1, Ordering::SeqCst);
-            Ok(OpenFile { fh: self.handle(ino.0), keep_cache: true, direct_io: false, backing: None })
+            let backing = self.backings.lock().unwrap().get(&ino.0).cloned();
+            let direct_io = self.direct.load(Ordering::Relaxed);
+            Ok(OpenFile { fh: self.handle(ino.0), keep_cache: true, direct_io, backing })
         })
     }
 
@@ -136,7 +172,10 @@ impl FileSystem for Memory {
             }
             let end = (offset + u64::from(size)).min(attr(ino).size);
             tokio::task::yield_now().await;
-            let bytes = (offset..end.max(offset)).map(big_byte).collect();
+            let bytes = match ino {
+                BIG => content(ino).slice(offset.min(end) as usize..end as usize),
+                _ => (offset..end.max(offset)).map(|offset| byte(ino, offset)).collect(),
+            };
             Ok(ReadData { bytes, from: ServedFrom::Memory })
         })
     }
@@ -207,5 +246,9 @@ impl FileSystem for Memory {
 
     fn listxattr(&self, _ctx: RequestCtx, _ino: Ino) -> BoxFuture<'_, Result<Vec<Vec<u8>>, Error>> {
         Box::pin(async move { Ok(vec![b"user.a".to_vec(), b"user.wasmount.error".to_vec()]) })
+    }
+
+    fn mounted(&self, kernel: Arc<dyn KernelPages>) {
+        *self.kernel.lock().unwrap() = Some(kernel);
     }
 }
