@@ -4,6 +4,7 @@
 //! directories, attributes, numbers, handles, reads with read-ahead. It knows neither the FUSE protocol nor
 //! WebAssembly nor HTTP; what it needs from outside are the small traits in [`ports`].
 
+pub mod control;
 pub mod errno;
 pub mod fs;
 pub mod handle;

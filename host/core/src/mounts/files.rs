@@ -5,9 +5,9 @@ use super::table::{MountTable, Target};
 use crate::fs;
 use crate::inode::FileVersion;
 use crate::objects::ObjectFs;
-use crate::ports::ServedFrom;
-use crate::read::FileReader;
-use std::sync::{Arc, Mutex, PoisonError};
+use crate::read::{File, FileReader};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wasmount_types::{Blame, Error, ErrorKind, Fh, Ino, ObjectKey, RequestCtx};
 
 /// An open file: one version of it, read through whichever provider the mount has at the moment.
@@ -39,8 +39,12 @@ impl MountTable {
             self.after(&error, ino, &path, &file, &fs);
             return Err(error);
         }
+        let file_now = self.file(&fs, ino, &path, &file);
+        let backing = self.backing(&file_now).await;
+        self.opened_small(index, &fs, &path, &file);
         let open = OpenFile { ino, mount: index, path, file, reader: Mutex::new(None) };
-        Ok(fs::OpenFile { fh: self.files.open(ino, open), keep_cache: true, direct_io: false, backing: None })
+        *lock(&open.reader) = Some((fs, FileReader::new(file_now)));
+        Ok(fs::OpenFile { fh: self.files.open(ino, open), keep_cache: true, direct_io: false, backing })
     }
 
     pub(super) async fn read_file(
@@ -53,31 +57,43 @@ impl MountTable {
         let open = self.files.get(fh)?;
         let mount: &Mount = self.mount(open.mount)?;
         let fs = mount.ready(ctx).await?;
-        let reader = self.reader(&open, &fs);
+        let reader = self.reader(&open, &fs).await;
         let outcome = self.noted(mount, &fs, reader.read(ctx, offset, size).await);
         if let Err(error) = &outcome {
             self.after(error, open.ino, &open.path, &open.file, &fs);
         }
-        outcome.map(|bytes| fs::ReadData { bytes, from: ServedFrom::Origin })
+        outcome
+    }
+
+    /// One version of a file, as all its handles share it.
+    pub(super) fn file(&self, fs: &ObjectFs, ino: Ino, path: &Arc<str>, version: &FileVersion) -> Arc<File> {
+        self.reading.file(fs.store(), fs.cache(), ino, &ObjectKey::new(path.clone()), version)
+    }
+
+    /// The local file with exactly these bytes, if the disk cache has one that the kernel may read.
+    async fn backing(&self, file: &File) -> Option<Arc<OwnedFd>> {
+        let cached = file.open_cache().await?;
+        let wait = self.reading.config().disk_wait;
+        let backing = tokio::time::timeout(wait, cached.backing()).await.ok().flatten()?;
+        self.reading.offered_backing();
+        Some(backing)
     }
 
     /// The reader of an open file, a new one when the provider was opened again in between.
-    fn reader(&self, open: &OpenFile, fs: &Arc<ObjectFs>) -> Arc<FileReader> {
-        let mut reader = open.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((used, reader)) = &*reader
-            && Arc::ptr_eq(used, fs)
-        {
-            return reader.clone();
+    async fn reader(&self, open: &OpenFile, fs: &Arc<ObjectFs>) -> Arc<FileReader> {
+        let current = |reader: &Option<(Arc<ObjectFs>, Arc<FileReader>)>| {
+            reader.as_ref().filter(|(used, _)| Arc::ptr_eq(used, fs)).map(|(_, reader)| reader.clone())
+        };
+        if let Some(reader) = current(&lock(&open.reader)) {
+            return reader;
         }
-        let new = FileReader::new(
-            fs.store().clone(),
-            ObjectKey::new(open.path.clone()),
-            open.file.clone(),
-            self.read.clone(),
-            self.memory.clone(),
-            self.clock.clone(),
-            self.spawn.clone(),
-        );
+        let file = self.file(fs, open.ino, &open.path, &open.file);
+        file.open_cache().await;
+        let mut reader = lock(&open.reader);
+        if let Some(reader) = current(&reader) {
+            return reader;
+        }
+        let new = FileReader::new(file);
         *reader = Some((fs.clone(), new.clone()));
         new
     }
@@ -89,4 +105,8 @@ impl MountTable {
             self.inodes.mark_outdated(ino);
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

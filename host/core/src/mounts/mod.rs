@@ -1,7 +1,7 @@
 //! The mount table: all mounts of a Dataset in one file system.
 //!
 //! `tree` holds the directories that belong to no store, `opener` the state of each mount, `table` says what a node number
-//! leads to; `names`, `directories`, `files` and `xattr` are the operations on it, and [`FileSystem`]
+//! leads to; `names`, `directories`, `files` and `xattr` are the operations on it, `siblings` expects the next, and [`FileSystem`]
 //! is implemented here in terms of them.
 
 mod config;
@@ -10,17 +10,21 @@ mod files;
 mod layout;
 mod names;
 mod opener;
+mod siblings;
+mod state;
 mod table;
 mod tree;
 pub mod xattr;
 
 pub use config::{MountConfig, MountTableConfig};
 pub use layout::{Layout, Place};
+pub use state::MountState;
 pub use table::MountTable;
 
 use crate::fs::{DirEntry, Entry, FileSystem, FsStats, OpenFile, ReadData, ReadDir};
-use crate::ports::BoxFuture;
+use crate::ports::{BoxFuture, KernelPages};
 use bytes::Bytes;
+use std::sync::Arc;
 use wasmount_types::{Error, Fh, Ino, Name, RequestCtx};
 
 impl FileSystem for MountTable {
@@ -86,10 +90,18 @@ impl FileSystem for MountTable {
         ino: Ino,
         name: &'a [u8],
     ) -> BoxFuture<'a, Result<Bytes, Error>> {
-        Box::pin(std::future::ready(self.attribute(ino, name)))
+        Box::pin(self.attribute(ino, name))
     }
 
     fn listxattr(&self, _ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<Vec<Vec<u8>>, Error>> {
         Box::pin(std::future::ready(self.attribute_names(ino)))
+    }
+
+    fn mounted(&self, kernel: Arc<dyn KernelPages>) {
+        self.reading.mounted(kernel);
+    }
+
+    fn path(&self, ino: Ino) -> Option<String> {
+        self.path_of(ino)
     }
 }

@@ -158,6 +158,7 @@ impl Mount {
         let fs = ObjectFs::new(
             self.id.clone(),
             store,
+            info.cache.clone(),
             self.config.clone(),
             self.request_timeout,
             self.clock.clone(),

@@ -4,6 +4,7 @@ use super::config::MountTableConfig;
 use super::directories::OpenDirectory;
 use super::files::OpenFile;
 use super::opener::Mount;
+use super::siblings::Siblings;
 use super::tree::{Directory, ROOT, Tree};
 use crate::fs::{Entry, FsStats};
 use crate::handle::HandleTable;
@@ -11,7 +12,7 @@ use crate::inode::{FileVersion, Identity, InodeTable, NodeKind};
 use crate::mounts::opener::State;
 use crate::objects::{Child, ObjectFs};
 use crate::ports::{Clock, Spawn, StateLog};
-use crate::read::{ReadConfig, ReadMemory};
+use crate::read::{ReadStats, Reading};
 use futures::future::{AbortHandle, Abortable};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,10 +37,9 @@ pub struct MountTable {
     pub(super) inodes: InodeTable,
     pub(super) files: HandleTable<OpenFile>,
     pub(super) directories: HandleTable<OpenDirectory>,
-    pub(super) memory: Arc<ReadMemory>,
-    pub(super) read: Arc<ReadConfig>,
+    pub(super) reading: Arc<Reading>,
+    pub(super) siblings: Siblings,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) spawn: Arc<dyn Spawn>,
     started: Timestamp,
     uid: u32,
     gid: u32,
@@ -101,16 +101,30 @@ impl MountTable {
             inodes,
             files: HandleTable::files(state_log.clone()),
             directories: HandleTable::directories(state_log),
-            memory: Arc::new(ReadMemory::new(config.read.memory)),
-            read: Arc::new(config.read),
             started: clock.wall().into(),
+            reading: Reading::new(config.read, config.cache, clock.clone(), spawn),
+            siblings: Siblings::default(),
             clock,
-            spawn,
             uid: config.uid,
             gid: config.gid,
             dir_mode: config.dir_mode,
             openers,
         }))
+    }
+
+    /// What reading has done so far, and what it holds at the moment.
+    pub fn read_stats(&self) -> ReadStats {
+        self.reading.stats()
+    }
+
+    /// The path of a node the kernel knows, below the mount point and without a leading slash.
+    pub(super) fn path_of(&self, ino: Ino) -> Option<String> {
+        let (mount, path) = match self.target(ino).ok()? {
+            Target::Table(index) => return Some(self.directory(index).ok()?.path.to_string()),
+            Target::Directory { mount, path } | Target::File { mount, path, .. } => (mount, path),
+        };
+        let place = self.mount(mount).ok()?.place.relative().to_owned();
+        Some(if place.is_empty() { path.to_string() } else { format!("{place}/{path}") })
     }
 
     pub(super) fn target(&self, ino: Ino) -> Result<Target, Error> {

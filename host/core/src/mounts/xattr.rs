@@ -2,7 +2,9 @@
 
 use super::opener::State;
 use super::table::{MountTable, Target};
+use crate::read::File;
 use bytes::Bytes;
+use std::sync::Arc;
 use wasmount_types::{Blame, Error, ErrorKind, Ino};
 
 /// On the directory of a failed mount: why it failed, and what to do.
@@ -11,9 +13,16 @@ pub const ERROR: &str = "user.wasmount.error";
 pub const KEY: &str = "user.wasmount.key";
 /// On a file: its version as the store names it.
 pub const VERSION: &str = "user.wasmount.version";
+/// On a file of a mount with a disk cache: how many of its bytes are in it, in decimal.
+pub const CACHED: &str = "user.wasmount.cached";
 
 impl MountTable {
-    pub(super) fn attribute(&self, ino: Ino, name: &[u8]) -> Result<Bytes, Error> {
+    pub(super) async fn attribute(&self, ino: Ino, name: &[u8]) -> Result<Bytes, Error> {
+        if name == CACHED.as_bytes()
+            && let Some(bytes) = self.cached_bytes(ino).await?
+        {
+            return Ok(bytes.to_string().into());
+        }
         let found = self.attributes_of(ino)?.into_iter().find(|(own, _)| own.as_bytes() == name);
         found.map(|(_, value)| value.into()).ok_or_else(|| {
             let name = String::from_utf8_lossy(name);
@@ -22,7 +31,22 @@ impl MountTable {
     }
 
     pub(super) fn attribute_names(&self, ino: Ino) -> Result<Vec<Vec<u8>>, Error> {
-        Ok(self.attributes_of(ino)?.into_iter().map(|(name, _)| name.as_bytes().to_vec()).collect())
+        let cached = self.cacheable(ino)?.map(|_| CACHED);
+        let names = self.attributes_of(ino)?.into_iter().map(|(name, _)| name).chain(cached);
+        Ok(names.map(|name| name.as_bytes().to_vec()).collect())
+    }
+
+    /// Bytes of a file in the disk cache; `None` for what is not cached.
+    async fn cached_bytes(&self, ino: Ino) -> Result<Option<u64>, Error> {
+        let Some(file) = self.cacheable(ino)? else { return Ok(None) };
+        Ok(Some(file.open_cache().await.map_or(0, |cached| cached.cached_bytes())))
+    }
+
+    /// A file that has a place in the disk cache.
+    fn cacheable(&self, ino: Ino) -> Result<Option<Arc<File>>, Error> {
+        let Target::File { mount, path, file, .. } = self.target(ino)? else { return Ok(None) };
+        let State::Ready(fs) = self.mount(mount)?.state() else { return Ok(None) };
+        Ok(fs.cache().is_some().then(|| self.file(&fs, ino, &path, &file)))
     }
 
     fn attributes_of(&self, ino: Ino) -> Result<Vec<(&'static str, String)>, Error> {

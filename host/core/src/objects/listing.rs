@@ -241,6 +241,20 @@ impl Listing {
         }
     }
 
+    /// The place of a name among the entries that nothing can change any more.
+    pub(crate) fn place(&self, name: &Name) -> Option<usize> {
+        let state = self.lock();
+        state.entries.get_index_of(name).filter(|place| *place < state.settled)
+    }
+
+    /// The entries at these places, as far as nothing can change them any more.
+    pub(crate) fn settled(&self, places: std::ops::Range<usize>) -> Vec<(Name, Child)> {
+        let state = self.lock();
+        let end = places.end.min(state.settled);
+        let range = state.entries.get_range(places.start.min(end)..end);
+        range.into_iter().flatten().map(|(name, listed)| (name.clone(), listed.child.clone())).collect()
+    }
+
     /// What is known about a name now.
     pub(super) fn peek(&self, name: &Name) -> Seen {
         let state = self.lock();

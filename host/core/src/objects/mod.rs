@@ -24,7 +24,7 @@ pub use config::{Consistency, ObjectFsConfig};
 pub use listing::{Child, Listed, Listing};
 pub(crate) use names::join;
 
-use crate::ports::{Clock, ObjectCapabilities, ObjectStore, Spawn};
+use crate::ports::{CacheIdentity, Clock, ObjectCapabilities, ObjectStore, Spawn};
 use flights::Flights;
 use known::KnownNames;
 use listings::Listings;
@@ -42,6 +42,7 @@ const MAX_REPORTED: usize = 10_000;
 pub struct ObjectFs {
     id: MountId,
     store: Arc<dyn ObjectStore>,
+    cache: Option<CacheIdentity>,
     caps: ObjectCapabilities,
     config: ObjectFsConfig,
     clock: Arc<dyn Clock>,
@@ -55,10 +56,12 @@ pub struct ObjectFs {
 }
 
 impl ObjectFs {
-    /// A tree over an open store. `request_timeout` bounds the requests that many may wait for.
+    /// A tree over an open store. `cache`: whose bytes these are in the block cache; `request_timeout` bounds the requests
+    /// that many may wait for.
     pub fn new(
         id: MountId,
         store: Arc<dyn ObjectStore>,
+        cache: Option<CacheIdentity>,
         config: ObjectFsConfig,
         request_timeout: Duration,
         clock: Arc<dyn Clock>,
@@ -68,6 +71,7 @@ impl ObjectFs {
             id,
             caps: store.capabilities(),
             store,
+            cache,
             listings: Listings::new(config.listing_entries),
             known: KnownNames::new(config.attr_ttl),
             misses: Misses::new(config.attr_ttl),
@@ -83,6 +87,11 @@ impl ObjectFs {
     /// The store itself, for reading.
     pub fn store(&self) -> &Arc<dyn ObjectStore> {
         &self.store
+    }
+
+    /// Whose bytes these are in the block cache; `None`: they are not cached.
+    pub fn cache(&self) -> Option<&CacheIdentity> {
+        self.cache.as_ref()
     }
 
     /// Bytes and entries in all directories that were listed so far.
@@ -101,6 +110,13 @@ impl ObjectFs {
             self.spawn.spawn(Box::pin(load));
         }
         listing
+    }
+
+    /// The listing of a directory, as far as there is one, and the place of a name in it.
+    pub(crate) fn place(&self, dir: &str, name: &Name) -> Option<(Arc<Listing>, usize)> {
+        let listing = self.listings.get(dir)?;
+        let place = listing.place(name)?;
+        Some((listing, place))
     }
 
     /// Newer news than a listing's about one of its entries; `Some(None)`: it changed, and nobody knows to what.

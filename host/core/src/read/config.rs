@@ -4,6 +4,7 @@ use std::time::Duration;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
 
 /// Sizes and limits of reading. The defaults come from measurements on a loopback MinIO: 8 MiB parts over four
 /// connections reach what the machine can do, larger ones only cost memory.
@@ -13,11 +14,11 @@ pub struct ReadConfig {
     pub whole: u64,
     /// First part of a sequential stream in bytes; each next one is twice as large up to [`part_max`](Self::part_max).
     pub part_min: u64,
-    /// Largest part in bytes.
+    /// Largest part in bytes. When memory is short for the number of active readers, parts are smaller.
     pub part_max: u64,
     /// Parts of one stream that may be in flight at once.
     pub parallel: usize,
-    /// How far a stream may fetch ahead of its reader, in bytes.
+    /// How far a stream may fetch ahead of its reader, in bytes. Less when memory is short for the number of readers.
     pub ahead: u64,
     /// A read that begins at most this many bytes before or after where a stream stands belongs to it: the kernel's own
     /// read-ahead sends several reads at once, and they arrive in any order.
@@ -26,8 +27,24 @@ pub struct ReadConfig {
     pub streams: usize,
     /// Reads of a handle after which a stream nobody read from is dropped.
     pub idle_reads: u64,
-    /// Bytes of all blocks of all handles together.
+    /// Bytes that reading may hold, all told: windows, what is kept, replies that are being written, offers to the cache.
     pub memory: u64,
+    /// Scattered reads of a file that fetch exactly what they ask for; further ones fetch growing blocks.
+    pub exact_reads: u64,
+    /// Scattered reads of a file after which the rest of it is fetched in the background.
+    pub fill_after: u64,
+    /// Most bytes that scattered reads may fetch for each byte they ask for.
+    pub amplification: u64,
+    /// Bytes of one file that the kernel's page cache is expected to keep: a file that is larger than what can be kept
+    /// (this, [`keep_disk`](Self::keep_disk) with a disk cache, half of [`memory`](Self::memory)) is not fetched whole for
+    /// scattered reads.
+    pub keep_kernel: u64,
+    /// Bytes of one file that the disk cache, if there is one, is expected to keep.
+    pub keep_disk: u64,
+    /// Small files fetched ahead when the files of a directory are read whole, one after the other; 0: none.
+    pub siblings: usize,
+    /// Longest wait for the disk cache before the storage system is asked instead.
+    pub disk_wait: Duration,
     /// Attempts to get the bytes of a part without progress in between.
     pub attempts: u32,
     /// First pause between two attempts; doubles, with jitter, and never less than what the store asks for.
@@ -50,6 +67,13 @@ impl Default for ReadConfig {
             streams: 4,
             idle_reads: 32,
             memory: 256 * MIB,
+            exact_reads: 8,
+            fill_after: 128,
+            amplification: 256,
+            keep_kernel: 4 * GIB,
+            keep_disk: 16 * GIB,
+            siblings: 8,
+            disk_wait: Duration::from_secs(1),
             attempts: 3,
             retry_pause: Duration::from_millis(100),
             stall: Duration::from_secs(30),

@@ -1,15 +1,16 @@
-//! Fetches one part, resuming when the stream breaks.
+//! Fetches one part, from the disk cache as far as it goes and from the store, resuming when the stream breaks.
 
-use super::config::ReadConfig;
-use super::memory::{Grant, ReadMemory};
-use super::part::{Content, Part};
+use super::blocks::Grant;
+use super::content::Content;
+use super::file::File;
+use super::stats::add;
 use crate::inode::FileVersion;
-use crate::ports::{Clock, GetOutcome, GetRequest, GetResponse, ObjectStore, Pinning, Spawn};
+use crate::ports::{GetOutcome, GetRequest, GetResponse, Pinning, ServedFrom};
 use crate::wait::{bounded, jittered};
-use futures::future::{AbortHandle, Abortable};
-use std::sync::Arc;
+use bytes::Bytes;
 use std::time::Duration;
-use wasmount_types::{Blame, ByteRange, Error, ErrorKind, ObjectKey, RequestCtx, Retry};
+use tokio::time::timeout;
+use wasmount_types::{Blame, ByteRange, Error, ErrorKind, RequestCtx, Retry};
 
 /// Bytes after which an attempt counts as progress, and the attempts start again.
 const PROGRESS: u64 = 256 * 1024;
@@ -17,48 +18,22 @@ const PROGRESS: u64 = 256 * 1024;
 /// Longest pause between two attempts, whatever a store asks for.
 const MAX_PAUSE: Duration = Duration::from_secs(20);
 
-/// One version of one object, and all that is needed to fetch parts of it.
-pub(super) struct Source {
-    pub(super) store: Arc<dyn ObjectStore>,
-    pub(super) key: ObjectKey,
-    pub(super) file: FileVersion,
-    pub(super) config: Arc<ReadConfig>,
-    pub(super) memory: Arc<ReadMemory>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) spawn: Arc<dyn Spawn>,
-}
-
-impl Source {
-    /// Starts fetching `start..end`. Without a grant the fetch waits for memory first.
-    pub(super) fn fetch(self: &Arc<Self>, start: u64, end: u64, grant: Option<Grant>) -> Arc<Part> {
-        let content = Arc::new(Content::new(self.memory.clone(), start, end));
-        let (abort, registration) = AbortHandle::new_pair();
-        let part = Arc::new(Part::new(content.clone(), abort));
-        let source = self.clone();
-        let task = async move {
-            if let Err(error) = source.run(&content, grant).await {
-                content.fail(error.context(&source.key));
-            }
-        };
-        self.spawn.spawn(Box::pin(async move {
-            // Aborted: the last reader has gone, nobody wants to know.
-            let _aborted = Abortable::new(task, registration).await;
-        }));
-        part
-    }
-
-    async fn run(&self, content: &Content, grant: Option<Grant>) -> Result<(), Error> {
-        let ctx = RequestCtx::internal(self.clock.now() + self.config.part_timeout);
+impl File {
+    /// Fetches all bytes of a part. Without a grant it waits for memory first.
+    pub(super) async fn run(&self, content: &Content, grant: Option<Grant>) -> Result<(), Error> {
+        let reading = &self.reading;
+        let ctx = RequestCtx::internal(reading.clock.now() + reading.config.part_timeout);
         content.granted(match grant {
             Some(grant) => grant,
-            None => self.memory.reserve(&*self.clock, ctx, content.start, content.end).await?,
+            None => reading.memory.reserve(&*reading.clock, ctx, content.start, content.end).await?,
         });
         let mut failures = 0_u32;
+        let mut offered = content.start;
         loop {
             let before = content.filled();
-            let Err(error) = bounded(&*self.clock, ctx, "fetching a part", self.attempt(ctx, content)).await
-            else {
-                return Ok(());
+            let attempt = self.attempt(ctx, content, &mut offered);
+            let Err(error) = bounded(&*reading.clock, ctx, "fetching a part", attempt).await else {
+                break;
             };
             if content.filled() - before >= PROGRESS {
                 failures = 0;
@@ -66,33 +41,60 @@ impl Source {
             failures += 1;
             let again = matches!(error.retry, Retry::AfterMs(_)) && error.kind != ErrorKind::Stale;
             let pause = self.pause(&error, failures);
-            if !again || failures >= self.config.attempts || pause >= ctx.remaining(self.clock.now()) {
+            if !again || failures >= reading.config.attempts || pause >= ctx.remaining(reading.clock.now()) {
                 return Err(error);
             }
             tracing::debug!(key = %self.key, at = content.filled(), %error, "resuming a read");
+            add(&reading.counters.fetch_retries, 1);
             tokio::time::sleep(pause).await;
         }
+        self.arrived(content);
+        Ok(())
     }
 
     fn pause(&self, error: &Error, failures: u32) -> Duration {
-        let own = jittered(self.config.retry_pause.saturating_mul(1 << (failures - 1).min(8)));
+        let own = jittered(self.reading.config.retry_pause.saturating_mul(1 << (failures - 1).min(8)));
         match error.retry {
             Retry::AfterMs(ms) => own.max(Duration::from_millis(ms.into())).min(MAX_PAUSE),
             Retry::Never | Retry::Reopen => own,
         }
     }
 
-    /// One GET for what is missing.
-    async fn attempt(&self, ctx: RequestCtx, content: &Content) -> Result<(), Error> {
-        let from = content.filled();
+    /// What the disk has, then one GET for each stretch that is missing.
+    async fn attempt(&self, ctx: RequestCtx, content: &Content, offered: &mut u64) -> Result<(), Error> {
+        loop {
+            let before = content.filled();
+            let from = self.fill_from_disk(content).await;
+            if from >= content.end {
+                return Ok(());
+            }
+            if from > before {
+                *offered = from;
+            }
+            let until = self.next_on_disk(from, content.end);
+            self.get(ctx, content, from, until, offered).await?;
+        }
+    }
+
+    /// One GET for `from..until`.
+    async fn get(
+        &self,
+        ctx: RequestCtx,
+        content: &Content,
+        from: u64,
+        until: u64,
+        offered: &mut u64,
+    ) -> Result<(), Error> {
         let caps = self.store.capabilities();
-        let whole = from == 0 && content.end == self.file.size;
+        let whole = from == 0 && until == self.version.size;
+        let pinned = self.version.version.clone().filter(|_| caps.pinning != Pinning::None);
         let request = GetRequest {
             key: self.key.clone(),
-            range: (caps.ranges && !whole).then(|| ByteRange::new(from, content.end - from)),
-            pin: self.file.version.clone().filter(|_| caps.pinning != Pinning::None),
+            range: (caps.ranges && !whole).then(|| ByteRange::new(from, until - from)),
+            pin: pinned.clone(),
             unless: None,
         };
+        add(&self.reading.counters.fetches, 1);
         let response = match self.store.get(ctx, request).await {
             Ok(GetOutcome::Found(response)) => response,
             Ok(GetOutcome::Unchanged) => {
@@ -105,7 +107,12 @@ impl Source {
             Err(error) => return Err(error),
         };
         self.check(&response, from)?;
-        self.receive(response, content, from).await
+        content.coming_from(ServedFrom::Origin);
+        if pinned.is_none() && response.object.version.is_none() {
+            // Nothing ties these bytes to the version: good enough for this reader, not for those of the next days.
+            *offered = content.end;
+        }
+        self.receive(response, content, from, until, offered).await
     }
 
     /// Whether the answer is about the version and the place that were asked for.
@@ -113,18 +120,18 @@ impl Source {
         let object = &response.object;
         let now =
             FileVersion { version: object.version.clone(), size: object.size, modified: object.modified };
-        let same = match (&self.file.version, &now.version) {
+        let same = match (&self.version.version, &now.version) {
             // An answer that does not name its version was pinned by the request.
-            (Some(_), None) => now.size == self.file.size,
-            _ => now.same(&self.file),
+            (Some(_), None) => now.size == self.version.size,
+            _ => now.same(&self.version),
         };
         if !same {
             return Err(Error::stale(&self.key));
         }
-        if now.size != self.file.size {
+        if now.size != self.version.size {
             return Err(corrupt(format!(
                 "the same version has {} bytes now and had {} before",
-                now.size, self.file.size
+                now.size, self.version.size
             )));
         }
         if response.offset > from {
@@ -144,30 +151,56 @@ impl Source {
         Ok(())
     }
 
-    async fn receive(&self, response: GetResponse, content: &Content, from: u64) -> Result<(), Error> {
+    async fn receive(
+        &self,
+        response: GetResponse,
+        content: &Content,
+        from: u64,
+        until: u64,
+        offered: &mut u64,
+    ) -> Result<(), Error> {
         let mut skip = from - response.offset;
         let mut body = response.content;
+        let stall = self.reading.config.stall;
         let mut filled = from;
-        while filled < content.end {
-            let chunk = match tokio::time::timeout(self.config.stall, body.next()).await {
-                Ok(Some(Ok(chunk))) => chunk,
+        while filled < until {
+            let before = filled;
+            let outcome = if skip > 0 {
+                // A store without ranges begins at the beginning.
+                timeout(stall, body.next()).await.map(|next| {
+                    next.map(|chunk| {
+                        chunk
+                            .map(|chunk| filled = content.append(&skipped(&chunk, &mut skip, until - filled)))
+                    })
+                })
+            } else {
+                let (_, mut room) = content.lend(until);
+                let next = timeout(stall, body.read_into(&mut room)).await;
+                filled = content.restore(Some(room));
+                next.map(|next| next.map(|received| received.map(|_bytes| ())))
+            };
+            match outcome {
+                Ok(Some(Ok(()))) => {}
                 Ok(Some(Err(error))) => return Err(resumable(error)),
                 Ok(None) => {
-                    let message = format!("the answer ended {} bytes early", content.end - filled);
+                    let message = format!("the answer ended {} bytes early", until - filled);
                     return Err(corrupt(message).with_retry(Retry::AfterMs(0)));
                 }
                 Err(_elapsed) => return Err(Error::timed_out(Blame::Origin, "waiting for more bytes")),
-            };
-            let skipped = skip.min(chunk.len() as u64);
-            skip -= skipped;
-            filled = content.append(chunk.get(skipped as usize..).unwrap_or_default());
-        }
-        if body.len() == Some(0) {
-            // Its end has to be seen for the connection to be used again; the bytes are already with their readers.
-            let _end = tokio::time::timeout(Duration::from_secs(1), body.next()).await;
+            }
+            add(&self.reading.counters.bytes_fetched, filled - before);
+            *offered = self.offer(content, *offered, filled, filled >= until);
         }
         Ok(())
     }
+}
+
+/// What is left of a chunk after the bytes that are still to be skipped, at most so much.
+fn skipped(chunk: &Bytes, skip: &mut u64, most: u64) -> Bytes {
+    let now = (*skip).min(chunk.len() as u64);
+    *skip -= now;
+    let end = (chunk.len() as u64).min(now.saturating_add(most));
+    chunk.slice(now as usize..end as usize)
 }
 
 /// A broken stream is worth another request even if the provider, which sees one request only, says it is not.

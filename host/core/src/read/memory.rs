@@ -1,72 +1,84 @@
-//! The memory all reads share: a budget, and blocks that are used again.
-//!
-//! Fresh memory costs a page fault per 4 KiB, which is the largest single cost of reading fast: a block that comes back
-//! is kept for the next part. A block comes back when the last reply that shows a slice of it has been written.
+//! The memory all reads share.
 //!
 //! The budget is a semaphore, first come first served. Prefetching takes what is free and never waits; a read somebody
-//! waits for waits in line, and while it does, handles that nobody reads from give up what they hold.
+//! waits for waits in line. What is merely kept is given up for either, and while a read waits, handles that were not read
+//! from for a while give up what they fetched ahead, the longest idle first.
+//!
+//! What one reader may fetch ahead is its share: half of the memory divided by the readers of the last second.
 
+use super::blocks::{BLOCK, Grant, Held, PAGE, POOLED, Pool, block_end};
+use super::kept::{Kept, Worth};
+use super::part::Part;
 use crate::ports::Clock;
 use crate::wait::bounded;
-use bytes::{Bytes, BytesMut};
-use std::collections::VecDeque;
+use bytes::BytesMut;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use wasmount_types::{Blame, Error, ErrorKind, RequestCtx};
 
-/// Size of a pooled block; parts are cut at multiples of it.
-pub(super) const BLOCK: u64 = 1024 * 1024;
-/// Unit of the budget.
-const PAGE: u64 = 4096;
-/// Smallest piece that is worth a pooled block.
-const POOLED: u64 = BLOCK / 4;
-/// Blocks remembered while replies still show slices of them.
-const MAX_RETURNING: usize = 64;
 /// How often a read that waits for memory asks idle handles for theirs.
 const SHRINK_EVERY: Duration = Duration::from_millis(50);
-/// A handle that was not read from for so long is asked first.
+/// A handle that was not read from for so long is asked first; at each further attempt half of it is enough.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// A handle that can give up what nobody waits for.
 pub(super) trait Shrink: Send + Sync {
-    /// Drops everything that nobody waits for, if there was no read since `idle_since`.
-    fn shrink(&self, idle_since: Instant);
+    /// Drops what nobody waits for, if there was no read since `idle_since`; pages that this frees.
+    fn shrink(&self, idle_since: Instant) -> u64;
 }
-
-/// A share of the budget; dropping it gives it back.
-pub(super) type Grant = OwnedSemaphorePermit;
 
 /// Memory for reading, shared by all handles of a process.
-pub struct ReadMemory {
+pub(super) struct ReadMemory {
     budget: Arc<Semaphore>,
     pages: u32,
-    blocks: Mutex<Blocks>,
+    pub(super) pool: Arc<Pool>,
+    pub(super) kept: Kept,
     handles: Mutex<Vec<Weak<dyn Shrink>>>,
+    waiters: AtomicUsize,
+    active: Mutex<Active>,
+    started: Instant,
 }
 
+/// How many handles were read from, in this second and in the one before.
 #[derive(Default)]
-struct Blocks {
-    ready: Vec<BytesMut>,
-    returning: VecDeque<Bytes>,
+struct Active {
+    second: u64,
+    now: u64,
+    before: u64,
 }
 
 impl ReadMemory {
     /// A budget of `bytes`, at least four blocks.
-    pub fn new(bytes: u64) -> Self {
+    pub(super) fn new(bytes: u64, started: Instant) -> Self {
         let pages =
             u32::try_from((bytes / PAGE).max(4 * BLOCK / PAGE)).unwrap_or(u32::MAX >> 3).min(u32::MAX >> 3);
         Self {
             budget: Arc::new(Semaphore::new(pages as usize)),
             pages,
-            blocks: Mutex::default(),
+            pool: Arc::new(Pool::new()),
+            kept: Kept::new(u64::from(pages) * PAGE),
             handles: Mutex::default(),
+            waiters: AtomicUsize::new(0),
+            active: Mutex::default(),
+            started,
         }
     }
 
-    /// Bytes that are not in use.
-    pub fn available(&self) -> u64 {
-        self.budget.available_permits() as u64 * PAGE
+    /// All bytes there are.
+    pub(super) fn limit(&self) -> u64 {
+        u64::from(self.pages) * PAGE
+    }
+
+    /// Bytes in use, kept ones included.
+    pub(super) fn in_use(&self) -> u64 {
+        self.limit().saturating_sub(self.budget.available_permits() as u64 * PAGE)
+    }
+
+    /// Fetches that wait in line.
+    pub(super) fn waiters(&self) -> usize {
+        self.waiters.load(Ordering::Relaxed)
     }
 
     /// Adds a handle to those that are asked when memory is short.
@@ -81,9 +93,40 @@ impl ReadMemory {
         handles.push(handle);
     }
 
-    /// Budget for the bytes `start..end`, if it is free now.
+    /// What one reader may have in flight and unread, in bytes; `seen` is the second in which this reader was counted last.
+    pub(super) fn share(&self, now: Instant, seen: &mut u64) -> u64 {
+        let second = now.saturating_duration_since(self.started).as_secs() + 1;
+        let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        if active.second != second {
+            active.before = if active.second + 1 == second { active.now } else { 0 };
+            (active.second, active.now) = (second, 0);
+        }
+        if *seen != second {
+            *seen = second;
+            active.now += 1;
+        }
+        let readers = active.now.max(active.before).max(1);
+        (self.limit() / (2 * readers)).max(BLOCK)
+    }
+
+    /// Keeps a part that is complete, unless somebody waits for memory.
+    pub(super) fn keep(&self, part: Arc<Part>, worth: Worth) {
+        if self.waiters() == 0 && part.is_complete() {
+            part.used.store(self.kept.tick(), Ordering::Relaxed);
+            self.kept.keep(part, worth);
+        }
+    }
+
+    /// Budget for the bytes `start..end`, if it is free now or only kept.
     pub(super) fn try_reserve(&self, start: u64, end: u64) -> Option<Grant> {
-        self.budget.clone().try_acquire_many_owned(self.charge(start, end)).ok()
+        let pages = self.charge(start, end);
+        let take = || self.budget.clone().try_acquire_many_owned(pages).ok();
+        let grant = take().or_else(|| {
+            (self.waiters() == 0).then(|| self.kept.give_up(pages.into()))?;
+            take()
+        })?;
+        self.trim(start, end);
+        Some(grant)
     }
 
     /// Budget for the bytes `start..end`, in line with everybody else who waits.
@@ -97,104 +140,88 @@ impl ReadMemory {
         if let Some(grant) = self.try_reserve(start, end) {
             return Ok(grant);
         }
-        let acquire = self.budget.clone().acquire_many_owned(self.charge(start, end));
+        let pages = self.charge(start, end);
+        let acquire = self.budget.clone().acquire_many_owned(pages);
+        let _waiter = Waiter::new(&self.waiters);
         let waiting = async {
             tokio::pin!(acquire);
             let mut idle = IDLE;
             loop {
-                self.shrink(clock.now().checked_sub(idle).unwrap_or_else(|| clock.now()));
+                self.kept.give_up(pages.into());
+                self.shrink(clock.now().checked_sub(idle).unwrap_or_else(|| clock.now()), pages.into());
                 match tokio::time::timeout(SHRINK_EVERY, &mut acquire).await {
                     Ok(Ok(grant)) => return Ok(grant),
                     Ok(Err(_closed)) => {
                         return Err(Error::new(ErrorKind::Interrupted, Blame::Host, "wasmount is stopping"));
                     }
-                    Err(_elapsed) => idle = Duration::ZERO,
+                    Err(_elapsed) => idle /= 2,
                 }
             }
         };
-        bounded(clock, ctx, "waiting for memory to read into", waiting).await
+        let grant = bounded(clock, ctx, "waiting for memory to read into", waiting).await?;
+        self.trim(start, end);
+        Ok(grant)
     }
 
-    fn shrink(&self, idle_since: Instant) {
+    /// Room for an answer that lies in no single block, and what holds it. Never waits: what waits for memory must hold none,
+    /// or two that wait could wait for each other; so at the limit this one answer is outside the budget.
+    pub(super) fn seam(&self, size: u64) -> (BytesMut, Arc<Held>) {
+        let grant = self.budget.clone().try_acquire_many_owned(self.charge(0, size)).ok();
+        (BytesMut::with_capacity(size as usize), Held::new(self.pool.clone(), grant))
+    }
+
+    /// Unused blocks and what is in use are within the budget together: what takes no block of the pool takes its place.
+    fn trim(&self, start: u64, end: u64) {
+        if end - start <= POOLED {
+            self.pool.trim(self.budget.available_permits() as u64 * PAGE);
+        }
+    }
+
+    /// Lets handles that were not read from since then give up so many pages.
+    fn shrink(&self, idle_since: Instant, pages: u64) {
         let handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut freed = 0;
         for handle in handles.iter().filter_map(Weak::upgrade) {
-            handle.shrink(idle_since);
+            freed += handle.shrink(idle_since);
+            if freed >= pages {
+                break;
+            }
         }
     }
 
     /// Pages that blocks for `start..end` take.
-    fn charge(&self, start: u64, end: u64) -> u32 {
+    pub(super) fn charge(&self, start: u64, end: u64) -> u32 {
         let mut pages = 0;
         let mut at = start;
         while at < end {
             let until = block_end(at, end);
-            let size = if until - at > POOLED { BLOCK } else { until - at };
-            pages += size.div_ceil(PAGE);
+            pages += block_pages(until - at);
             at = until;
         }
         // A part larger than everything there is waits for everything there is.
         u32::try_from(pages).unwrap_or(u32::MAX).clamp(1, self.pages)
     }
+}
 
-    /// An empty block for `size` bytes.
-    pub(super) fn block(&self, size: u64) -> BytesMut {
-        if size <= POOLED {
-            return BytesMut::with_capacity(size as usize);
-        }
-        let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
-        let blocks = &mut *blocks;
-        if let Some(block) = blocks.ready.pop() {
-            return block;
-        }
-        for _ in 0..blocks.returning.len() {
-            match blocks.returning.pop_front().map(Bytes::try_into_mut) {
-                Some(Ok(block)) => {
-                    if let Some(block) = emptied(block) {
-                        return block;
-                    }
-                }
-                Some(Err(still_shown)) => blocks.returning.push_back(still_shown),
-                None => break,
-            }
-        }
-        BytesMut::with_capacity(BLOCK as usize)
-    }
+/// Pages that a block for `size` bytes takes.
+pub(super) fn block_pages(size: u64) -> u64 {
+    if size > POOLED { BLOCK / PAGE } else { size.div_ceil(PAGE) }
+}
 
-    /// Takes a block back: the slice of it that begins where the block does.
-    pub(super) fn give_back(&self, first: Bytes) {
-        match first.try_into_mut() {
-            Ok(block) => self.give_back_mut(block),
-            Err(still_shown) => {
-                let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
-                if blocks.returning.len() >= MAX_RETURNING {
-                    blocks.returning.pop_front();
-                }
-                blocks.returning.push_back(still_shown);
-            }
-        }
-    }
+/// Counts one more for as long as it lives.
+struct Waiter<'a>(&'a AtomicUsize);
 
-    /// Takes a block back that nobody has seen.
-    pub(super) fn give_back_mut(&self, block: BytesMut) {
-        if let Some(block) = emptied(block) {
-            let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
-            // Never more than the budget would allow in use.
-            if (blocks.ready.len() as u64) < u64::from(self.pages) * PAGE / BLOCK {
-                blocks.ready.push(block);
-            }
-        }
+impl<'a> Waiter<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
     }
 }
 
-/// The whole block again, if it is a pooled one.
-fn emptied(mut block: BytesMut) -> Option<BytesMut> {
-    block.clear();
-    (block.try_reclaim(BLOCK as usize) && block.capacity() >= BLOCK as usize).then_some(block)
-}
-
-/// End of the block that holds `at`, in a part that ends at `end`.
-pub(super) fn block_end(at: u64, end: u64) -> u64 {
-    ((at / BLOCK + 1) * BLOCK).min(end)
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[cfg(test)]
@@ -202,30 +229,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_block_is_used_again_once_no_slice_is_left() {
-        let memory = ReadMemory::new(0);
-        let mut block = memory.block(BLOCK);
-        let address = block.as_ptr();
-        block.extend_from_slice(&[1; BLOCK as usize]);
-        let first = block.split_to(1000).freeze();
-        let second = block.split().freeze();
-        let shown = second.slice(5..10);
-        drop((block, second));
-        memory.give_back(first);
-        assert_ne!(memory.block(BLOCK).as_ptr(), address, "a slice is still shown");
-        drop(shown);
-        let again = memory.block(BLOCK);
-        assert_eq!((again.as_ptr(), again.len(), again.capacity()), (address, 0, BLOCK as usize));
-    }
-
-    #[test]
     fn charges_are_whole_pages_and_blocks() {
-        let memory = ReadMemory::new(64 * BLOCK);
+        let memory = ReadMemory::new(64 * BLOCK, Instant::now());
         let pages_per_block = (BLOCK / PAGE) as u32;
         assert_eq!(memory.charge(0, 1), 1);
         assert_eq!(memory.charge(0, 8 * BLOCK), 8 * pages_per_block);
         assert_eq!(memory.charge(0, POOLED + 1), pages_per_block);
         assert_eq!(memory.charge(BLOCK - 10, BLOCK + 10), 2);
         assert_eq!(memory.charge(0, 1000 * BLOCK), 64 * pages_per_block);
+    }
+
+    #[test]
+    fn the_share_follows_the_readers_of_the_last_second() {
+        let start = Instant::now();
+        let memory = ReadMemory::new(64 * BLOCK, start);
+        let mut seen = vec![0; 8];
+        for reader in &mut seen {
+            memory.share(start, reader);
+        }
+        assert_eq!(memory.share(start, &mut seen[0]), 4 * BLOCK);
+        let later = start + Duration::from_secs(1);
+        assert_eq!(memory.share(later, &mut seen[0]), 4 * BLOCK, "the others may come back");
+        assert_eq!(memory.share(later + Duration::from_secs(1), &mut seen[0]), 32 * BLOCK);
     }
 }

@@ -1,17 +1,32 @@
 //! Reading: from `read(offset, size)` to a few large requests, ahead of the reader.
 //!
-//! `plan` is the arithmetic, `window` decides what to fetch for which handle, `flight` fetches a part and resumes it when
-//! it breaks, `part` holds the bytes, `memory` the budget and the blocks of all handles. A cache of blocks belongs between
-//! `window` and `flight`: it would answer `flight::Source::fetch` without a request.
+//! A `file` is one version of one object; all its handles share what is in memory or under way (`part`,
+//! `content`). A handle's `window` decides what to fetch next: sequential runs (`stream`) are fetched ahead, reads at a constant distance
+//! (`stride`) are expected, scattered ones get what they ask for, then growing blocks (`scatter`), then the rest of the file
+//! (`fill`). `flight` fetches a part, from the disk cache (`disk`) as far as that has it, and resumes it when it breaks.
+//! `memory` is the budget of all of them, `blocks` what it is spent on, `kept` what is given up first.
 
+mod blocks;
 mod config;
+mod content;
+mod disk;
+mod file;
+mod fill;
 mod flight;
+mod kept;
 mod memory;
 mod part;
 mod plan;
 mod reader;
+mod reading;
+mod scatter;
+mod stats;
+mod stream;
+mod stride;
 mod window;
 
 pub use config::ReadConfig;
-pub use memory::ReadMemory;
-pub use reader::FileReader;
+pub(crate) use file::File;
+pub(crate) use reader::FileReader;
+pub(crate) use reading::Reading;
+pub use stats::ReadStats;

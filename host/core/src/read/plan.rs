@@ -1,9 +1,6 @@
 //! Which bytes to fetch for which read: arithmetic only.
 
-use super::memory::BLOCK;
-
-/// Random reads are widened to multiples of this.
-const PAGE: u64 = 4096;
+use super::blocks::{BLOCK, PAGE};
 
 /// What to fetch for `from..to` and nothing else: widened to pages, inside `low..high`.
 pub(super) fn exact(from: u64, to: u64, low: u64, high: u64) -> (u64, u64) {

@@ -1,31 +1,39 @@
 //! One open file.
 
-use super::config::ReadConfig;
-use super::flight::Source;
-use super::memory::{ReadMemory, Shrink};
+use super::content::Failure;
+use super::file::File;
+use super::memory::Shrink;
+use super::stats::{Counters, Gauge};
+use super::stream::Found;
 use super::window::Window;
-use crate::inode::FileVersion;
-use crate::ports::{Clock, ObjectStore, Spawn};
+use crate::fs::ReadData;
+use crate::ports::ServedFrom;
 use crate::wait::bounded;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
-use wasmount_types::{Error, ErrorKind, ObjectKey, RequestCtx};
+use wasmount_types::{Blame, Error, ErrorKind, RequestCtx};
 
 /// How long a timed-out read answers for its range. When a read-ahead fails, the kernel at once asks again for the page
 /// the application waits for: without this, one `read(2)` would last two deadlines.
 const ECHO: Duration = Duration::from_millis(500);
 
-/// Reads one version of one object. Dropping it cancels what it fetches ahead.
-pub struct FileReader {
-    source: Arc<Source>,
+/// How often a read begins anew because who fetched for it has gone, or the cache did not have what it said.
+const ATTEMPTS: u32 = 8;
+
+/// Reads one version of one object through one handle. Dropping it cancels what it fetches ahead.
+pub(crate) struct FileReader {
+    file: Arc<File>,
     state: Mutex<State>,
+    _open: Gauge<Arc<Counters>>,
 }
 
 struct State {
     window: Window,
     last_read: Instant,
     timed_out: Option<TimedOut>,
+    /// The second in which it was counted as active.
+    seen: u64,
 }
 
 struct TimedOut {
@@ -37,20 +45,14 @@ struct TimedOut {
 
 impl FileReader {
     /// A reader of `file`; nothing is fetched before the first read.
-    pub fn new(
-        store: Arc<dyn ObjectStore>,
-        key: ObjectKey,
-        file: FileVersion,
-        config: Arc<ReadConfig>,
-        memory: Arc<ReadMemory>,
-        clock: Arc<dyn Clock>,
-        spawn: Arc<dyn Spawn>,
-    ) -> Arc<Self> {
-        let state = State { window: Window::default(), last_read: clock.now(), timed_out: None };
-        let source = Source { store, key, file, config, memory: memory.clone(), clock, spawn };
-        let reader = Arc::new(Self { source: Arc::new(source), state: Mutex::new(state) });
+    pub(crate) fn new(file: Arc<File>) -> Arc<Self> {
+        let last_read = file.reading.clock.now();
+        let state = State { window: Window::default(), last_read, timed_out: None, seen: 0 };
+        file.opened();
+        let open = Gauge::new(file.reading.counters.clone(), |counters| &counters.open_files);
+        let reader = Arc::new(Self { file, state: Mutex::new(state), _open: open });
         let weak: Weak<Self> = Arc::downgrade(&reader);
-        memory.register(weak);
+        reader.file.reading.memory.register(weak);
         reader
     }
 
@@ -58,20 +60,23 @@ impl FileReader {
     ///
     /// # Errors
     /// `stale` when the version is gone, `timed-out` at the deadline, else what the store said in the end.
-    pub async fn read(&self, ctx: RequestCtx, offset: u64, size: u32) -> Result<Bytes, Error> {
-        let end = offset.saturating_add(size.into()).min(self.source.file.size);
+    pub(crate) async fn read(&self, ctx: RequestCtx, offset: u64, size: u32) -> Result<ReadData, Error> {
+        let end = offset.saturating_add(size.into()).min(self.file.version.size);
         if offset >= end {
-            return Ok(Bytes::new());
+            return Ok(ReadData { bytes: Bytes::new(), from: ServedFrom::Memory });
         }
         if let Some(error) = self.echo(offset, end) {
             return Err(error);
         }
-        let outcome = bounded(&*self.source.clock, ctx, "a read", self.wait(offset, end)).await;
-        if let Err(error) = &outcome
-            && error.kind == ErrorKind::TimedOut
-        {
-            let at = self.source.clock.now();
-            self.lock().timed_out = Some(TimedOut { at, offset, end, error: error.clone() });
+        let reading = &self.file.reading;
+        let outcome = bounded(&*reading.clock, ctx, "a read", self.wait(ctx, offset, end)).await;
+        match &outcome {
+            Ok(data) => reading.counters.given(data.from, data.bytes.len() as u64),
+            Err(error) if error.kind == ErrorKind::TimedOut => {
+                let at = reading.clock.now();
+                self.lock().timed_out = Some(TimedOut { at, offset, end, error: error.clone() });
+            }
+            Err(_) => {}
         }
         outcome
     }
@@ -80,35 +85,68 @@ impl FileReader {
     fn echo(&self, offset: u64, end: u64) -> Option<Error> {
         let state = self.lock();
         let failed = state.timed_out.as_ref()?;
-        let fresh = self.source.clock.now().saturating_duration_since(failed.at) < ECHO;
+        let fresh = self.file.reading.clock.now().saturating_duration_since(failed.at) < ECHO;
         (fresh && offset < failed.end && failed.offset < end).then(|| failed.error.clone())
     }
 
-    async fn wait(&self, offset: u64, end: u64) -> Result<Bytes, Error> {
-        let parts = {
-            let mut state = self.lock();
-            state.last_read = self.source.clock.now();
-            state.window.parts(&self.source, offset, end)
-        };
-        let mut seam = BytesMut::new();
-        for part in &parts {
-            let (from, to) = (offset.max(part.start), end.min(part.end));
-            let bytes = match part.read(from, to).await {
-                Ok(bytes) => bytes,
-                Err(error) => {
-                    self.lock().window.forget(part);
-                    return Err(error);
-                }
+    async fn wait(&self, ctx: RequestCtx, offset: u64, end: u64) -> Result<ReadData, Error> {
+        for _ in 0..ATTEMPTS {
+            let found = {
+                let mut state = self.lock();
+                let state = &mut *state;
+                let memory = &self.file.reading.memory;
+                state.last_read = self.file.reading.clock.now();
+                let share = memory.share(state.last_read, &mut state.seen);
+                state.window.find(&self.file, offset, end, share)
             };
-            if bytes.len() as u64 == end - offset {
-                return Ok(bytes);
+            match found {
+                Found::Disk(cached) => {
+                    if let Some(bytes) = self.file.read_disk(ctx, &cached, offset, end).await? {
+                        return Ok(ReadData { bytes, from: ServedFrom::Disk });
+                    }
+                }
+                Found::Parts(parts, drive) => {
+                    let mut driven = ServedFrom::Memory;
+                    if let Some(drive) = drive {
+                        drive.await;
+                        driven = parts.first().map_or(driven, |part| part.source());
+                    }
+                    match self.collect(parts, offset, end).await {
+                        Ok((bytes, from)) => return Ok(ReadData { bytes, from: later(from, driven) }),
+                        Err(Failure::Failed(error)) => return Err(error),
+                        Err(Failure::Abandoned) => {}
+                    }
+                }
             }
-            if seam.is_empty() {
-                seam.reserve((end - offset) as usize);
-            }
-            seam.extend_from_slice(&bytes);
         }
-        Ok(seam.freeze())
+        Err(Error::new(ErrorKind::Interrupted, Blame::Host, "the read was given up too often; read again"))
+    }
+
+    /// The bytes `offset..end` out of parts that hold them, in order.
+    async fn collect(
+        &self,
+        parts: Vec<Arc<super::part::Part>>,
+        offset: u64,
+        end: u64,
+    ) -> Result<(Bytes, ServedFrom), Failure> {
+        let mut source = ServedFrom::Memory;
+        let mut seam = None;
+        let mut at = offset;
+        // One by one: what has been copied needs no longer be kept.
+        for part in parts {
+            let (bytes, from) = part.read(at.max(part.start), end.min(part.end)).await?;
+            source = later(source, from);
+            if bytes.len() as u64 == end - offset {
+                return Ok((bytes, source));
+            }
+            at += bytes.len() as u64;
+            let (joined, held) = seam.get_or_insert_with(|| self.file.reading.memory.seam(end - offset));
+            joined.extend_from_slice(&bytes);
+            if at == end {
+                return Ok((held.show(std::mem::take(joined).freeze()), source));
+            }
+        }
+        Err(Failure::Abandoned)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -116,11 +154,27 @@ impl FileReader {
     }
 }
 
+/// The one of two sources that took longer.
+fn later(a: ServedFrom, b: ServedFrom) -> ServedFrom {
+    match (a, b) {
+        (ServedFrom::Origin, _) | (_, ServedFrom::Origin) => ServedFrom::Origin,
+        (ServedFrom::Disk, _) | (_, ServedFrom::Disk) => ServedFrom::Disk,
+        (ServedFrom::Memory, ServedFrom::Memory) => ServedFrom::Memory,
+    }
+}
+
 impl Shrink for FileReader {
-    fn shrink(&self, idle_since: Instant) {
-        let mut state = self.lock();
-        if state.last_read <= idle_since {
-            state.window.shrink();
-        }
+    fn shrink(&self, idle_since: Instant) -> u64 {
+        // One that is being read at this moment is not idle.
+        let Ok(mut state) = self.state.try_lock() else { return 0 };
+        if state.last_read <= idle_since { state.window.shrink() } else { 0 }
+    }
+}
+
+impl Drop for FileReader {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        state.window.close(&self.file);
+        self.file.closed();
     }
 }

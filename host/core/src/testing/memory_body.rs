@@ -1,7 +1,7 @@
 //! Bytes on their way out of the store.
 
 use crate::ports::{BoxFuture, ObjectBody};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -34,30 +34,45 @@ impl Drop for OpenBody {
     }
 }
 
+impl MemoryBody {
+    async fn advance(&mut self, max: usize) -> Option<Result<Bytes, Error>> {
+        if !self.delay.is_zero() {
+            tokio::time::sleep(self.delay).await;
+        }
+        if self.break_after == Some(0) {
+            let message = "the connection was reset in the middle of the answer";
+            let error = Error::new(ErrorKind::Unavailable, Blame::Origin, message);
+            return (!self.clean).then(|| Err(error.with_retry(Retry::AfterMs(0))));
+        }
+        if self.rest.is_empty() {
+            return None;
+        }
+        let mut length = self.rest.len().min(self.chunk.max(1)).min(max);
+        if let Some(left) = &mut self.break_after {
+            length = length.min(*left);
+            *left -= length;
+        }
+        Some(Ok(self.rest.split_to(length)))
+    }
+}
+
 impl ObjectBody for MemoryBody {
     fn len(&self) -> Option<u64> {
         Some(self.rest.len() as u64)
     }
 
-    fn next(&mut self) -> BoxFuture<'_, Option<Result<Bytes, Error>>> {
+    fn read_into<'a>(&'a mut self, into: &'a mut BytesMut) -> BoxFuture<'a, Option<Result<usize, Error>>> {
         Box::pin(async move {
-            if !self.delay.is_zero() {
-                tokio::time::sleep(self.delay).await;
-            }
-            if self.break_after == Some(0) {
-                let message = "the connection was reset in the middle of the answer";
-                let error = Error::new(ErrorKind::Unavailable, Blame::Origin, message);
-                return (!self.clean).then(|| Err(error.with_retry(Retry::AfterMs(0))));
-            }
-            if self.rest.is_empty() {
-                return None;
-            }
-            let mut length = self.rest.len().min(self.chunk.max(1));
-            if let Some(left) = &mut self.break_after {
-                length = length.min(*left);
-                *left -= length;
-            }
-            Some(Ok(self.rest.split_to(length)))
+            let room = into.capacity() - into.len();
+            let piece = self.advance(room).await?;
+            Some(piece.map(|bytes| {
+                into.extend_from_slice(&bytes);
+                bytes.len()
+            }))
         })
+    }
+
+    fn next(&mut self) -> BoxFuture<'_, Option<Result<Bytes, Error>>> {
+        Box::pin(self.advance(usize::MAX))
     }
 }

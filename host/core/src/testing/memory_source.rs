@@ -1,7 +1,7 @@
 //! A provider that opens at once, or not at all.
 
 use super::memory_store::MemoryStore;
-use crate::ports::{BoxFuture, ObjectStore, Provider, ProviderInfo, ProviderSource};
+use crate::ports::{BoxFuture, CacheIdentity, ObjectStore, Provider, ProviderInfo, ProviderSource};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use wasmount_types::{Error, MountId, RequestCtx};
 pub struct MemorySource {
     mount: MountId,
     store: Arc<dyn ObjectStore>,
+    cache: Option<CacheIdentity>,
     failure: Mutex<Option<Error>>,
     delay: Duration,
     opened: AtomicUsize,
@@ -24,8 +25,16 @@ impl MemorySource {
 
     /// Opens `store` after a while.
     pub fn slow(mount: MountId, store: Arc<MemoryStore>, delay: Duration) -> Arc<Self> {
-        let (failure, opened) = (Mutex::new(None), AtomicUsize::new(0));
-        Arc::new(Self { mount, store, failure, delay, opened })
+        Arc::new(Self::with(mount, store, delay, None))
+    }
+
+    /// Opens `store` at once, whose bytes may be cached as `identity`.
+    pub fn cached(mount: MountId, store: Arc<MemoryStore>, identity: CacheIdentity) -> Arc<Self> {
+        Arc::new(Self::with(mount, store, Duration::ZERO, Some(identity)))
+    }
+
+    fn with(mount: MountId, store: Arc<MemoryStore>, delay: Duration, cache: Option<CacheIdentity>) -> Self {
+        Self { mount, store, cache, failure: Mutex::new(None), delay, opened: AtomicUsize::new(0) }
     }
 
     /// Lets every attempt fail so, or none.
@@ -57,7 +66,7 @@ impl ProviderSource for MemorySource {
                 identity: "memory".into(),
                 title: "objects in memory".into(),
                 warnings: vec![],
-                cache: None,
+                cache: self.cache.clone(),
             };
             Ok((Provider::Objects(self.store.clone()), info))
         })

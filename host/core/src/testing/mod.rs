@@ -4,11 +4,15 @@
 //! provider may announce, with faults drawn from a seed. [`MemorySource`] hands it to a mount table.
 
 mod memory_body;
+mod memory_cache;
+mod memory_kernel;
 mod memory_list;
 mod memory_source;
 mod memory_store;
 mod random;
 
+pub use memory_cache::{CacheFaults, MemoryCache};
+pub use memory_kernel::MemoryKernel;
 pub use memory_source::MemorySource;
 pub use memory_store::{Faults, MemoryOptions, MemoryStore, Requests};
 pub use random::Random;

@@ -9,9 +9,11 @@ use wasmount_core::fs::ReadData;
 use wasmount_core::fs::{Entry, ReadDir};
 use wasmount_core::mounts::{MountConfig, MountTable, MountTableConfig, Place};
 use wasmount_core::objects::ObjectFsConfig;
-use wasmount_core::ports::{Clock, NoStateLog, SystemClock, TokioSpawn};
+use wasmount_core::ports::{
+    BlockCache, CacheIdentity, Clock, NoBlockCache, NoStateLog, SystemClock, TokioSpawn,
+};
 use wasmount_core::read::ReadConfig;
-use wasmount_core::testing::{MemorySource, MemoryStore};
+use wasmount_core::testing::{MemoryCache, MemorySource, MemoryStore};
 use wasmount_core::{FileSystem, errno::codes};
 use wasmount_types::{Blame, Error, ErrorKind, FileKind, Ino, InvalidName, MountId, Name, RequestCtx};
 
@@ -26,14 +28,34 @@ pub fn mount(store: &Arc<MemoryStore>, objects: ObjectFsConfig, read: ReadConfig
     table(vec![(source, Place::Root, objects)], read)
 }
 
+/// One mount at the root, over a block cache.
+pub fn cached(
+    store: &Arc<MemoryStore>,
+    cache: &Arc<MemoryCache>,
+    objects: ObjectFsConfig,
+    read: ReadConfig,
+) -> Arc<MountTable> {
+    let identity = CacheIdentity::new("test").unwrap();
+    let source = MemorySource::cached(MountId::new("m"), store.clone(), identity);
+    build(vec![(source, Place::Root, objects)], read, cache.clone())
+}
+
 /// Several mounts.
 pub fn table(mounts: Vec<(Arc<MemorySource>, Place, ObjectFsConfig)>, read: ReadConfig) -> Arc<MountTable> {
+    build(mounts, read, Arc::new(NoBlockCache))
+}
+
+fn build(
+    mounts: Vec<(Arc<MemorySource>, Place, ObjectFsConfig)>,
+    read: ReadConfig,
+    cache: Arc<dyn BlockCache>,
+) -> Arc<MountTable> {
     use wasmount_core::ports::ProviderSource;
     let mounts = mounts
         .into_iter()
         .map(|(source, place, objects)| MountConfig { id: source.mount().clone(), place, source, objects })
         .collect();
-    let config = MountTableConfig { mounts, read, ..MountTableConfig::default() };
+    let config = MountTableConfig { mounts, read, cache, ..MountTableConfig::default() };
     let spawn = TokioSpawn(tokio::runtime::Handle::current());
     MountTable::new(config, Arc::new(SystemClock), Arc::new(spawn), Arc::new(NoStateLog)).unwrap()
 }

@@ -1,0 +1,314 @@
+//! One version of one object, as all its handles share it: the parts that are in memory or on their way.
+//!
+//! The table of parts owns none of them. Streams, waiting reads and what is kept do; a part that nobody owns any more is
+//! cancelled, and its entry is removed when somebody comes across it.
+
+use super::blocks::{Grant, PAGE};
+use super::content::{Content, Failure};
+use super::kept::Worth;
+use super::part::Part;
+use super::plan;
+use super::reading::Reading;
+use super::scatter::Scatter;
+use super::stats::{Gauge, add};
+use crate::inode::FileVersion;
+use crate::ports::{CacheId, CacheIdentity, CachedFile, ObjectStore};
+use futures::future::{AbortHandle, Abortable};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use wasmount_types::{Ino, ObjectKey};
+
+/// One version of one object, and all that is needed to read it.
+///
+/// # Locking
+/// The state's lock comes after a reader's and before those of memory. Nothing waits while holding it.
+pub(crate) struct File {
+    pub(super) ino: Ino,
+    pub(super) key: ObjectKey,
+    pub(super) version: FileVersion,
+    pub(super) store: Arc<dyn ObjectStore>,
+    pub(super) reading: Arc<Reading>,
+    identity: Option<CacheIdentity>,
+    cached: Mutex<Option<Arc<dyn CachedFile>>>,
+    readers: AtomicUsize,
+    state: Mutex<State>,
+}
+
+/// What is in memory or under way.
+#[derive(Default)]
+pub(super) struct State {
+    /// End of each part and the part, by its start. Those that live do not overlap.
+    parts: BTreeMap<u64, (u64, Weak<Part>)>,
+    /// Scattered reads so far.
+    pub(super) scatter: Scatter,
+    /// Blocks on their way that nobody may be waiting for: fetched because the file keeps being hit.
+    growing: Vec<Arc<Part>>,
+    /// What fetches the rest of the file in the background.
+    fill: Option<AbortHandle>,
+}
+
+/// Where the memory for a new part comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Budget {
+    /// Somebody will wait for the part: it waits in line.
+    Wait,
+    /// What is free now, or no part.
+    Free,
+}
+
+impl File {
+    pub(super) fn new(
+        reading: Arc<Reading>,
+        store: Arc<dyn ObjectStore>,
+        identity: Option<CacheIdentity>,
+        ino: Ino,
+        key: ObjectKey,
+        version: FileVersion,
+    ) -> Self {
+        let (cached, readers, state) = (Mutex::default(), AtomicUsize::new(0), Mutex::default());
+        // Without a version nobody can tell two states of an object apart for longer than a handle lives.
+        let identity = identity.filter(|_| version.version.is_some());
+        Self { ino, key, version, store, reading, identity, cached, readers, state }
+    }
+
+    /// Whether it is this version of this object behind this store.
+    pub(super) fn is(&self, store: &Arc<dyn ObjectStore>, key: &ObjectKey, version: &FileVersion) -> bool {
+        Arc::ptr_eq(&self.store, store) && self.key == *key && self.version == *version
+    }
+
+    /// Its place in the disk cache, if it has one by now.
+    pub(crate) fn cached(&self) -> Option<Arc<dyn CachedFile>> {
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Finds its place in the disk cache. What the cache does not say soon does not matter.
+    pub(crate) async fn open_cache(&self) -> Option<Arc<dyn CachedFile>> {
+        if let Some(cached) = self.cached() {
+            return Some(cached);
+        }
+        let identity = self.identity.clone()?;
+        let id = CacheId { identity, key: self.key.clone(), file: self.version.clone() };
+        let opening = self.reading.cache.open(id);
+        let cached = tokio::time::timeout(self.reading.config.disk_wait, opening).await.ok().flatten()?;
+        *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = Some(cached.clone());
+        Some(cached)
+    }
+
+    /// Whether the disk cache has all of `from..to`.
+    pub(super) fn on_disk(&self, from: u64, to: u64) -> Option<Arc<dyn CachedFile>> {
+        self.cached().filter(|cached| cached.run(from, to) >= to)
+    }
+
+    /// Bytes of it that can be kept somewhere once they are fetched.
+    pub(super) fn room(&self) -> u64 {
+        let config = &self.reading.config;
+        let kernel = self.reading.kernel.get().map_or(0, |_| config.keep_kernel);
+        let disk =
+            self.cached().filter(|cached| cached.wants(0, self.version.size)).map_or(0, |_| config.keep_disk);
+        (config.memory / 2).saturating_add(kernel).saturating_add(disk)
+    }
+
+    /// Fetches a small file that is expected to be opened soon, if there is memory for it. Nobody waits.
+    pub(crate) fn fetch_ahead(self: Arc<Self>) {
+        let spawn = self.reading.spawn.clone();
+        spawn.spawn(Box::pin(async move {
+            self.open_cache().await;
+            let size = self.version.size;
+            if self.on_disk(0, size).is_some() {
+                return;
+            }
+            let Some(grant) = self.reading.memory.try_reserve(0, size) else { return };
+            let begun = {
+                let mut state = self.lock();
+                let nothing = state.overlapping(0, size).is_empty();
+                nothing.then(|| state.begin(&self, 0, size, Some(grant)))
+            };
+            if let Some((part, drive)) = begun {
+                add(&self.reading.counters.siblings, 1);
+                drive.await;
+                self.reading.memory.keep(part, Worth::Again);
+            }
+        }));
+    }
+
+    /// One reader more.
+    pub(super) fn opened(&self) {
+        self.readers.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// One reader less; after the last one nothing is fetched any more.
+    pub(super) fn closed(&self) {
+        if self.readers.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return;
+        }
+        let growing = {
+            let mut state = self.lock();
+            state.fill.take().inspect(AbortHandle::abort);
+            std::mem::take(&mut state.growing)
+        };
+        drop(growing);
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.readers.load(Ordering::Acquire) > 0
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A part `start..end` that fetches by itself.
+    fn fetch(self: &Arc<Self>, start: u64, end: u64, grant: Option<Grant>) -> Arc<Part> {
+        let (part, fetch, registration) = self.part(start, end, grant);
+        self.reading.spawn.spawn(Box::pin(async move {
+            // Aborted: the last reader has gone, nobody wants to know.
+            let _aborted = Abortable::new(fetch, registration).await;
+        }));
+        part
+    }
+
+    /// A part `start..end` and what has to be run to fetch it.
+    fn part(
+        self: &Arc<Self>,
+        start: u64,
+        end: u64,
+        grant: Option<Grant>,
+    ) -> (Arc<Part>, impl Future<Output = ()> + Send + 'static, futures::future::AbortRegistration) {
+        let content = Arc::new(Content::new(self.reading.memory.clone(), start, end));
+        let (abort, registration) = AbortHandle::new_pair();
+        let part = Arc::new(Part::new(self.clone(), content.clone(), abort));
+        let flight = Gauge::new(self.reading.counters.clone(), |counters| &counters.parts_in_flight);
+        let abandoned = Abandoned(content.clone());
+        let file = self.clone();
+        let fetch = async move {
+            let (_flight, _abandoned) = (flight, abandoned);
+            if let Err(error) = file.run(&content, grant).await {
+                content.fail(Failure::Failed(error.context(&file.key)));
+            }
+        };
+        (part, fetch, registration)
+    }
+}
+
+/// Tells those who wait for a part when its fetch ends early, however it does.
+struct Abandoned(Arc<Content>);
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        if self.0.filled() < self.0.end && self.0.failure().is_none() {
+            self.0.fail(Failure::Abandoned);
+        }
+    }
+}
+
+/// What has to be run for a part that does not run by itself. Dropping it before its end makes those who wait begin anew.
+pub(super) type Drive = crate::ports::BoxFuture<'static, ()>;
+
+impl State {
+    /// The parts that overlap `from..to`, in order. Dead and failed ones are forgotten on the way.
+    pub(super) fn overlapping(&mut self, from: u64, to: u64) -> Vec<Arc<Part>> {
+        let (mut found, mut gone) = (Vec::new(), Vec::new());
+        for (start, (end, part)) in self.parts.range(..to).rev() {
+            if *end <= from {
+                break;
+            }
+            match part.upgrade().filter(|part| !part.is_failed()) {
+                Some(part) => found.push(part),
+                None => gone.push(*start),
+            }
+        }
+        for start in gone {
+            self.parts.remove(&start);
+        }
+        found.reverse();
+        found
+    }
+
+    /// The parts that hold all of `from..to`, if there are such.
+    pub(super) fn covering(&mut self, from: u64, to: u64) -> Option<Vec<Arc<Part>>> {
+        let parts = self.overlapping(from, to);
+        plan::gaps(from, to, parts.iter().map(|part| (part.start, part.end))).is_empty().then_some(parts)
+    }
+
+    /// Where something may be fetched around `at`: between the ends of the parts next to it.
+    pub(super) fn space(&mut self, from: u64, to: u64, size: u64) -> (u64, u64) {
+        let before = self.overlapping(from.saturating_sub(PAGE), from.saturating_add(1));
+        let low = before.iter().map(|part| part.end).filter(|end| *end <= from).max().unwrap_or(0);
+        let high = self.overlapping(to.saturating_sub(1), to.saturating_add(super::blocks::BLOCK));
+        let high = high.iter().map(|part| part.start).filter(|start| *start >= to).min().unwrap_or(size);
+        (low, high.min(size))
+    }
+
+    /// The parts that hold `from..to`; starts those that are missing. With [`Budget::Free`] it ends where memory does.
+    pub(super) fn claim(&mut self, file: &Arc<File>, from: u64, to: u64, budget: Budget) -> Vec<Arc<Part>> {
+        let mut parts = self.overlapping(from, to);
+        let spans = parts.iter().map(|part| (part.start, part.end)).collect::<Vec<_>>();
+        for (start, end) in plan::gaps(from, to, spans.iter().copied()) {
+            let grant = match budget {
+                Budget::Wait => None,
+                Budget::Free => match file.reading.memory.try_reserve(start, end) {
+                    Some(grant) => Some(grant),
+                    None => {
+                        parts.retain(|part| part.end <= start);
+                        break;
+                    }
+                },
+            };
+            let part = file.fetch(start, end, grant);
+            self.insert(&part);
+            let at = parts.partition_point(|other| other.start < start);
+            parts.insert(at, part);
+        }
+        parts
+    }
+
+    /// A new part for `start..end`, where there is none, and what has to be run to fetch it. Without a grant it waits for memory.
+    pub(super) fn begin(
+        &mut self,
+        file: &Arc<File>,
+        start: u64,
+        end: u64,
+        grant: Option<Grant>,
+    ) -> (Arc<Part>, Drive) {
+        let (part, fetch, _never_aborted) = file.part(start, end, grant);
+        self.insert(&part);
+        (part, Box::pin(fetch))
+    }
+
+    /// Keeps blocks on their way, whoever goes on waiting for them, as long as the file is open.
+    pub(super) fn grow(&mut self, file: &File, parts: &[Arc<Part>]) {
+        let (done, growing) =
+            std::mem::take(&mut self.growing).into_iter().partition(|part: &Arc<Part>| !part.is_in_flight());
+        self.growing = growing;
+        drop::<Vec<_>>(done);
+        if file.is_open() {
+            self.growing.extend(parts.iter().cloned());
+        }
+    }
+
+    /// Takes a block that is complete out of those on their way.
+    pub(super) fn grown(&mut self, start: u64) -> Option<Arc<Part>> {
+        let index = self.growing.iter().position(|part| part.start == start)?;
+        Some(self.growing.swap_remove(index))
+    }
+
+    /// Marks the background fetch as running, if it is not.
+    pub(super) fn start_fill(&mut self, file: &File) -> Option<futures::future::AbortRegistration> {
+        if self.fill.is_some() || !file.is_open() {
+            return None;
+        }
+        let (abort, registration) = AbortHandle::new_pair();
+        self.fill = Some(abort);
+        Some(registration)
+    }
+
+    /// Marks the background fetch as ended.
+    pub(super) fn end_fill(&mut self) {
+        self.fill = None;
+    }
+
+    fn insert(&mut self, part: &Arc<Part>) {
+        self.parts.insert(part.start, (part.end, Arc::downgrade(part)));
+    }
+}

@@ -1,0 +1,113 @@
+//! What all reads of a process share, and the files that are open or in memory.
+
+use super::config::ReadConfig;
+use super::file::File;
+use super::memory::ReadMemory;
+use super::stats::{Counters, ReadStats, add};
+use crate::inode::FileVersion;
+use crate::ports::{BlockCache, CacheIdentity, Clock, KernelPages, ObjectStore, Spawn};
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use wasmount_types::{Ino, ObjectKey};
+
+/// Files of which bytes are in memory or under way are found by their node; the table is cleaned when it is this full and
+/// has doubled.
+const CLEAN_AT: usize = 1024;
+
+/// The memory, the disk cache and the counters of all reads of a mount table.
+pub(crate) struct Reading {
+    pub(super) config: ReadConfig,
+    pub(super) memory: Arc<ReadMemory>,
+    pub(super) cache: Arc<dyn BlockCache>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) spawn: Arc<dyn Spawn>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) kernel: OnceLock<Arc<dyn KernelPages>>,
+    files: Mutex<Files>,
+}
+
+#[derive(Default)]
+struct Files {
+    by_node: HashMap<Ino, Weak<File>>,
+    clean_at: usize,
+}
+
+impl Reading {
+    pub(crate) fn new(
+        config: ReadConfig,
+        cache: Arc<dyn BlockCache>,
+        clock: Arc<dyn Clock>,
+        spawn: Arc<dyn Spawn>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            memory: Arc::new(ReadMemory::new(config.memory, clock.now())),
+            config,
+            cache,
+            clock,
+            spawn,
+            counters: Arc::default(),
+            kernel: OnceLock::new(),
+            files: Mutex::default(),
+        })
+    }
+
+    /// The file behind a node, the same one for everybody who asks while it is open or in memory.
+    pub(crate) fn file(
+        self: &Arc<Self>,
+        store: &Arc<dyn ObjectStore>,
+        identity: Option<&CacheIdentity>,
+        ino: Ino,
+        key: &ObjectKey,
+        version: &FileVersion,
+    ) -> Arc<File> {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        // A number may come to stand for something else once the kernel has forgotten the node.
+        if let Some(file) = files.by_node.get(&ino).and_then(Weak::upgrade)
+            && file.is(store, key, version)
+        {
+            return file;
+        }
+        if files.by_node.len() >= files.clean_at.max(CLEAN_AT) {
+            files.by_node.retain(|_, file| file.strong_count() > 0);
+            files.clean_at = files.by_node.len() * 2;
+        }
+        let (store, identity) = (store.clone(), identity.cloned());
+        let file = Arc::new(File::new(self.clone(), store, identity, ino, key.clone(), version.clone()));
+        files.by_node.insert(ino, Arc::downgrade(&file));
+        file
+    }
+
+    /// The kernel is there from now on.
+    pub(crate) fn mounted(&self, kernel: Arc<dyn KernelPages>) {
+        // A second call would be a mistake of the adapter, and changes nothing.
+        let _first = self.kernel.set(kernel);
+    }
+
+    /// An open has offered the kernel the cache file itself.
+    pub(crate) fn offered_backing(&self) {
+        add(&self.counters.passthrough_opens, 1);
+    }
+
+    /// Parts that are being fetched.
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.counters.parts_in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Settings.
+    pub(crate) fn config(&self) -> &ReadConfig {
+        &self.config
+    }
+
+    /// What reading has done so far and holds now.
+    pub(crate) fn stats(&self) -> ReadStats {
+        let (kept, in_use) = (self.memory.kept.bytes(), self.memory.in_use());
+        ReadStats {
+            memory_limit: self.memory.limit(),
+            memory_in_use_windows: in_use.saturating_sub(kept),
+            memory_kept: kept,
+            memory_waiters: self.memory.waiters() as u64,
+            ..self.counters.snapshot()
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! One run of reads: a stream of parts, fetched ahead of its reader.
+//!
+//! A stream begins with a read that fits to no other. From the start of the file it is taken to be sequential; from
+//! anywhere else only what was asked is fetched, until two more reads continue there. A sequential stream fetches
+//! ahead in parts that double, over several requests at once, and never further than a few times what was read.
+//!
+//! Parts belong to the file. A stream holds on to those its reader still needs, and lets go of them after.
+
+use super::blocks::{BLOCK, PAGE};
+use super::config::ReadConfig;
+use super::file::{Budget, Drive, File, State};
+use super::kept::Worth;
+use super::part::Part;
+use super::plan;
+use super::stride::Stride;
+use crate::ports::CachedFile;
+use std::sync::Arc;
+
+/// A read that begins this close behind a single read is taken to continue it.
+const NEAR: u64 = 128 * 1024;
+/// A first read that is smaller than this looks at a header: nobody who reads a whole file begins so.
+const GLANCE: u64 = 64 * 1024;
+/// Largest part that the reader who waits for it fetches itself, without a task. It answers only when all of it is there.
+const DRIVEN: u64 = 128 * 1024;
+
+/// Where the bytes of a read are.
+pub(super) enum Found {
+    /// In these parts, in order and without a gap; what has to be run for the one that does not run by itself.
+    Parts(Vec<Arc<Part>>, Option<Drive>),
+    /// In the disk cache.
+    Disk(Arc<dyn CachedFile>),
+}
+
+/// A run of reads of one handle.
+pub(super) struct Stream {
+    /// Sorted, not overlapping.
+    pub(super) parts: Vec<Arc<Part>>,
+    /// Where its first read began.
+    pub(super) origin: u64,
+    /// End of the furthest read.
+    pub(super) stands: u64,
+    /// End of what was fetched in one run.
+    pub(super) next: u64,
+    /// Size of the next part.
+    pub(super) part: u64,
+    pub(super) reads: u64,
+    pub(super) sequential: bool,
+    pub(super) used: u64,
+}
+
+/// What a stream may do at the moment.
+pub(super) struct Means<'a> {
+    pub(super) file: &'a Arc<File>,
+    pub(super) config: &'a ReadConfig,
+    /// Bytes that it may have in flight and unread.
+    pub(super) share: u64,
+}
+
+impl Means<'_> {
+    fn part_max(&self) -> u64 {
+        self.config.part_max.min((self.share / 4).max(self.config.part_min))
+    }
+}
+
+/// The disk cache, if it has all of `from..to` and that fits in a block.
+fn on_disk(file: &File, from: u64, to: u64) -> Option<Arc<dyn CachedFile>> {
+    file.on_disk(from, to).filter(|_| to - from <= BLOCK)
+}
+
+impl Stream {
+    pub(super) fn new(from: u64, to: u64, config: &ReadConfig) -> Self {
+        let glance = from == 0 && to < GLANCE;
+        let part = if glance { NEAR.min(config.part_min) } else { config.part_min };
+        Self {
+            parts: Vec::new(),
+            origin: from,
+            stands: from,
+            next: from,
+            part: part.max(to - from).min(config.part_max),
+            reads: 0,
+            sequential: from == 0,
+            used: 0,
+        }
+    }
+
+    /// Whether a read that begins at `from` belongs here.
+    pub(super) fn takes(&self, from: u64, to: u64, config: &ReadConfig) -> bool {
+        // The more was read in one run, the further a read may be off and still belong to it.
+        let run = if self.sequential { self.stands - self.origin } else { 0 };
+        let near = NEAR.max(run).max((to - from).saturating_mul(4)).min(config.slack);
+        let low = if self.sequential { self.stands.saturating_sub(near).min(self.next) } else { self.origin };
+        (low <= from && from <= self.next.saturating_add(near))
+            || self.parts.iter().any(|part| part.start <= from && from < part.end)
+    }
+
+    /// Takes over what another stream has.
+    pub(super) fn join(&mut self, other: Self) {
+        for part in other.parts {
+            self.add(part);
+        }
+        self.origin = self.origin.min(other.origin);
+        self.stands = self.stands.max(other.stands);
+        self.next = self.next.max(other.next);
+        self.part = self.part.max(other.part);
+        self.reads += other.reads;
+        self.sequential |= other.sequential;
+    }
+
+    /// Is sequential from here on.
+    pub(super) fn run_on(&mut self, from: u64) {
+        self.sequential = true;
+        self.next = self.next.max(from / PAGE * PAGE);
+    }
+
+    /// Lets parts go that were read, that lie far behind, or that failed before this read came.
+    pub(super) fn drop_useless(&mut self, file: &File, from: u64, to: u64, config: &ReadConfig) {
+        let behind = self.stands.min(from).saturating_sub(config.slack);
+        let stands = self.stands;
+        let useless = |part: &mut Arc<Part>| {
+            let needed = part.start < to && from < part.end;
+            let read = part.end <= stands && part.is_delivered();
+            part.is_failed() || (!needed && (read || part.end <= behind))
+        };
+        for part in self.parts.extract_if(.., useless) {
+            file.reading.memory.keep(part, Worth::Passed);
+        }
+    }
+
+    pub(super) fn close(self, file: &File) {
+        let worth = if file.version.size <= file.reading.config.whole { Worth::Again } else { Worth::Passed };
+        for part in self.parts {
+            file.reading.memory.keep(part, worth);
+        }
+    }
+
+    /// A file that is fetched as a whole.
+    pub(super) fn whole(&mut self, file: &Arc<File>, from: u64, to: u64) -> Found {
+        let size = file.version.size;
+        let mut state = file.lock();
+        if let Some(parts) = state.covering(from, to) {
+            for part in &parts {
+                self.add(part.clone());
+            }
+            return Found::Parts(parts, None);
+        }
+        if let Some(cached) = on_disk(file, from, to) {
+            return Found::Disk(cached);
+        }
+        let drive = if size <= DRIVEN && state.overlapping(0, size).is_empty() {
+            let (part, drive) = state.begin(file, 0, size, None);
+            self.add(part);
+            Some(drive)
+        } else {
+            for part in state.claim(file, 0, size, Budget::Wait) {
+                self.add(part);
+            }
+            None
+        };
+        Found::Parts(state.covering(from, to).unwrap_or_default(), drive)
+    }
+
+    /// The bytes of a large file.
+    pub(super) fn find(&mut self, means: &Means<'_>, stride: &Stride, from: u64, to: u64) -> Found {
+        let file = means.file;
+        let mut state = file.lock();
+        let there = state.covering(from, to);
+        if !self.sequential && stride.distance().is_none() {
+            state.scatter.hit(to - from);
+        }
+        if let Some(parts) = there {
+            if self.sequential {
+                for part in &parts {
+                    self.add(part.clone());
+                }
+            }
+            return Found::Parts(parts, None);
+        }
+        // A running stream reads the disk ahead as well, in parts.
+        if (!self.sequential || self.reads <= 2)
+            && let Some(cached) = on_disk(file, from, to)
+        {
+            return Found::Disk(cached);
+        }
+        if self.sequential {
+            self.cover(means, &mut state, from, to);
+            return Found::Parts(state.covering(from, to).unwrap_or_default(), None);
+        }
+        let found = scattered(means, &mut state, stride, from, to);
+        drop(state);
+        file.consider_fill();
+        found
+    }
+
+    /// Makes sure of parts for `from..to`, and of all up to there.
+    pub(super) fn cover(&mut self, means: &Means<'_>, state: &mut State, from: u64, to: u64) {
+        let (file, config, size) = (means.file, means.config, means.file.version.size);
+        // One run of parts up to here: the reads in between are on their way.
+        while self.next < to {
+            let part = if self.part == 0 { config.part_min } else { self.part }.min(means.part_max());
+            let end = plan::part_end(self.next, part, size);
+            for part in state.claim(file, self.next, end, Budget::Wait) {
+                self.add(part);
+            }
+            self.part = part.saturating_mul(2).min(means.part_max());
+            self.next = end;
+        }
+        let spans = state.overlapping(from, to).iter().map(|part| (part.start, part.end)).collect::<Vec<_>>();
+        for (start, end) in plan::gaps(from, to, spans.into_iter()) {
+            let (low, high) = state.space(start, end, size);
+            // In a run of reads more will be wanted: a hole is what a failed or given-up part has left.
+            let end = end.max(start.saturating_add(config.part_min)).min(high);
+            let (start, end) = plan::exact(start, end, low, high);
+            for part in state.claim(file, start, end, Budget::Wait) {
+                self.add(part);
+            }
+            self.next = self.next.max(end);
+        }
+    }
+
+    /// Starts what will be read next, as far as memory is free.
+    pub(super) fn fetch_ahead(&mut self, means: &Means<'_>) {
+        let (file, config, size) = (means.file, means.config, means.file.version.size);
+        if self.reads < 2 {
+            return;
+        }
+        let limit = plan::ahead(self.stands - self.origin, config.part_min, config.ahead.min(means.share));
+        let mut in_flight = self.parts.iter().filter(|part| part.is_in_flight()).count();
+        while in_flight < config.parallel && self.next < size && self.next.saturating_sub(self.stands) < limit
+        {
+            let part = self.part.max(config.part_min).min(means.part_max());
+            let end = plan::part_end(self.next, part, size);
+            let parts = file.lock().claim(file, self.next, end, Budget::Free);
+            let Some(got) = parts.last().map(|part| part.end) else { break };
+            for part in parts {
+                in_flight += usize::from(part.is_in_flight());
+                self.add(part);
+            }
+            self.part = part.saturating_mul(2).min(means.part_max());
+            self.next = got.max(self.next);
+            if got < end {
+                break;
+            }
+        }
+    }
+
+    pub(super) fn add(&mut self, part: Arc<Part>) {
+        let at = self.parts.partition_point(|p| p.start < part.start);
+        if self.parts.get(at).is_none_or(|own| !Arc::ptr_eq(own, &part)) {
+            self.parts.insert(at, part);
+        }
+    }
+}
+
+/// The parts of a scattered read, which are not all there: what was asked for, or a block around it.
+fn scattered(means: &Means<'_>, state: &mut State, stride: &Stride, from: u64, to: u64) -> Found {
+    let (file, size) = (means.file, means.file.version.size);
+    let (low, high) = state.space(from, to, size);
+    let exact = plan::exact(from, to, low, high);
+    let mut range = exact;
+    if stride.distance().is_none() {
+        let (start, end) = state.scatter.range(from, to, size, file.room(), means.config);
+        if start < exact.0 || end > exact.1 {
+            range = (start.min(exact.0), end.max(exact.1));
+        }
+    }
+    if range != exact {
+        let before = state.overlapping(range.0, range.1);
+        let parts = state.claim(file, range.0, range.1, Budget::Free);
+        let new = |part: &&Arc<Part>| !before.iter().any(|old| Arc::ptr_eq(old, part));
+        let new = parts.iter().filter(new).cloned().collect::<Vec<_>>();
+        state.grow(file, &new);
+        if let Some(parts) = state.covering(from, to) {
+            return Found::Parts(parts, None);
+        }
+    }
+    if exact.1 - exact.0 <= DRIVEN && state.overlapping(exact.0, exact.1).is_empty() {
+        let (part, drive) = state.begin(file, exact.0, exact.1, None);
+        return Found::Parts(vec![part], Some(drive));
+    }
+    let mut parts = state.claim(file, exact.0, exact.1, Budget::Wait);
+    parts.retain(|part| part.start < to && from < part.end);
+    Found::Parts(parts, None)
+}
