@@ -10,7 +10,7 @@ export CARGO_TARGET_DIR
 # Rounds and seed of the seeded tests in `make soak`.
 SOAK_ROUNDS ?= 20
 # Repetitions of each measurement, and a directory with further clients to compare with, for `make bench`.
-BENCH_REPS ?= 3
+BENCH_REPS ?= 5
 PEERS ?=
 
 .PHONY: help build host plugins demo test check fmt bench soak
@@ -52,7 +52,7 @@ fmt: ## format the code
 bench: ## wasmount beside every peer on PATH or in PEERS=DIR, on one MinIO: a Markdown table
 	@./tests/tools/install.sh bench
 	@$(MAKE) --no-print-directory plugins host
-	@PATH="$(if $(PEERS),$(PEERS):)$$PATH" BENCH_REPS=$(BENCH_REPS) python3 tests/bench/bench.py
+	@PATH="$(if $(PEERS),$(abspath $(PEERS)):)$$PATH" BENCH_REPS=$(BENCH_REPS) python3 tests/bench/bench.py
 
 soak: ## the seeded tests again and again with new seeds (SOAK_ROUNDS=20)
 	@./tests/tools/install.sh test

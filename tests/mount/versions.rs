@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde_json::json;
 use wasmount_tests::bounded::{SOON, reads_back, within};
+use wasmount_tests::cache::wait_cached;
 use wasmount_tests::config::FluidFiles;
 use wasmount_tests::minio::Minio;
 use wasmount_tests::mount::{Launch, Mount};
@@ -18,11 +19,16 @@ const SIZE: usize = 48 << 20;
 const ESTALE: i32 = 116;
 
 fn start(minio: &Minio) -> Result<(FluidFiles, Mount)> {
+    start_with(minio, "ttl")
+}
+
+fn start_with(minio: &Minio, consistency: &str) -> Result<(FluidFiles, Mount)> {
     let files = FluidFiles::new()?;
     let access = files.write_secret("s3", "ak", "minioadmin")?;
     let secret = files.write_secret("s3", "sk", "minioadmin")?;
     files.write_mounts(&[json!({"mountPoint": format!("s3://{BUCKET}"), "name": "v", "options": {
-        "endpoint": minio.endpoint(), "access-key": access, "secret-key": secret, "attr-ttl": "1s"}})])?;
+        "endpoint": minio.endpoint(), "access-key": access, "secret-key": secret, "attr-ttl": "1s",
+        "consistency": consistency}})])?;
     let mount = Launch::run(&files)?.start()?;
     Ok((files, mount))
 }
@@ -132,4 +138,38 @@ fn a_deleted_object_disappears() -> Result<()> {
             .then_some(())
     })?;
     reads_back(mount.path("kept"), b"kept", SOON)
+}
+
+/// From the disk cache, and where the kernel can, by the kernel itself: an open handle keeps its version, a new one gets the
+/// new one.
+#[test]
+fn a_cached_file_is_one_version_as_well() -> Result<()> {
+    for consistency in ["ttl", "open"] {
+        let minio = Minio::start()?;
+        let client = minio.client()?;
+        client.make_bucket(BUCKET)?;
+        let content = |version: u8| vec![version; 9 << 20];
+        client.put(BUCKET, "object", &content(b'A'))?;
+        let (_files, mount) = start_with(&minio, consistency)?;
+        let path = mount.path("object");
+        for version in b'A'..=b'D' {
+            reads_back(&path, &content(version), SOON)?;
+            wait_cached(&path, 9 << 20)?;
+            let old: Vec<_> = (0..8).map(|_| File::open(&path)).collect::<Result<_, _>>()?;
+            client.put(BUCKET, "object", &content(version + 1))?;
+            if consistency == "open" {
+                let path = path.clone();
+                let now = within("an open", SOON, move || std::fs::read(path))??;
+                assert!(now == content(version + 1), "an open after the change shows the change");
+            }
+            for file in old {
+                let mut bytes = content(0);
+                let read =
+                    within("an old handle", SOON, move || file.read_exact_at(&mut bytes, 0).map(|()| bytes))?;
+                assert!(read? == content(version), "all of it is in the cache: the old version, wholly");
+            }
+        }
+        reads_back(&path, &content(b'E'), SOON)?;
+    }
+    Ok(())
 }

@@ -7,6 +7,7 @@
 //! process id, and every wait in here has a bound.
 
 pub mod bounded;
+pub mod cache;
 pub mod config;
 pub mod keys;
 pub mod minio;

@@ -12,6 +12,7 @@ use crate::paths;
 use crate::process::Process;
 use crate::s3::{Client, Credentials};
 use crate::tls::PrivateCa;
+use rustix::process::Signal;
 
 /// How long MinIO may take to answer its first request, on a machine that is busy building.
 const START: Duration = Duration::from_secs(60);
@@ -98,6 +99,15 @@ impl Minio {
     /// Stops the server; its data and its port stay.
     pub fn stop(&mut self) {
         self.process = None;
+    }
+
+    /// Does something while the server is frozen: it accepts connections and answers nothing.
+    pub fn paused<T>(&self, work: impl FnOnce() -> T) -> T {
+        let signal = |signal| self.process.iter().for_each(|process| process.signal(signal));
+        signal(Signal::STOP);
+        let outcome = work();
+        signal(Signal::CONT);
+        outcome
     }
 
     /// Its address as a URL, such as `http://127.0.0.1:24519`.

@@ -58,6 +58,16 @@ impl Launch {
         self
     }
 
+    /// Gives another value to an argument that is there already.
+    #[must_use]
+    pub fn replace_arg(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        let at = self.arguments.iter().position(|argument| argument == name);
+        if let Some(old) = at.and_then(|at| self.arguments.get_mut(at + 1)) {
+            *old = value.into();
+        }
+        self
+    }
+
     /// Adds `-o KEY=VALUE` (for `wasmount mount`).
     #[must_use]
     pub fn option(self, key: &str, value: &str) -> Self {

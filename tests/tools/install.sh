@@ -22,10 +22,11 @@ fi
 
 # --- what is missing -----------------------------------------------------------------------------------------
 # gcc and libc headers: linking Rust, and the assembler files of ring. ca-certificates: downloads.
-declare -A package_of=([cc]=build-essential [setpriv]=util-linux [mount]=mount [python3]=python3)
+# fio does the benchmark's random reads; rclone and s3fs are the peers that Debian has.
+declare -A package_of=([cc]=build-essential [setpriv]=util-linux [mount]=mount [python3]=python3 [fio]=fio [rclone]=rclone [s3fs]=s3fs)
 missing=()
 tools=(cc setpriv mount)
-if [ "$PURPOSE" = bench ]; then tools+=(python3); fi
+if [ "$PURPOSE" = bench ]; then tools+=(python3 fio rclone s3fs); fi
 for tool in "${tools[@]}"; do
   command -v "$tool" >/dev/null || missing+=("${package_of[$tool]}")
 done

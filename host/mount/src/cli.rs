@@ -1,6 +1,8 @@
 //! The command line.
 
+use crate::config::size;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use wasmount_core::mounts::Layout;
 use wasmount_observe::Format;
@@ -21,6 +23,14 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Mount one source by hand, in the foreground, until Ctrl-C or umount
     Mount(MountArgs),
+    /// Read files and trees through a mount until they are in its disk cache
+    Warm(WarmArgs),
+    /// Look at a disk cache and tidy it up, also while mounts use it
+    Cache {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: CacheCommand,
+    },
     /// Look at plugins and test them
     Plugin {
         /// What to do with a plugin.
@@ -87,9 +97,27 @@ pub(crate) struct CommonArgs {
     /// Type of the mount is fuse.SUBTYPE
     #[arg(long, value_name = "SUBTYPE", default_value = "wasmount", value_parser = parse_subtype)]
     pub(crate) subtype: String,
-    /// For what may get lost at any time; nothing is kept there yet [default: /var/cache/wasmount]
+    /// Memory for everything that grows with the work: reads, plugins, network
+    /// [default: half of the cgroup's limit, else 512MiB]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    pub(crate) memory: Option<u64>,
+    /// Keep what was read in this directory, and read it from there the next time; several mounts of a node may share it
+    /// [default: no disk cache]
     #[arg(long, value_name = "DIR")]
     pub(crate) cache_dir: Option<PathBuf>,
+    /// Most bytes of the disk cache; the least recently used files go first [default: up to --cache-min-free]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse, requires = "cache_dir")]
+    pub(crate) cache_size: Option<u64>,
+    /// Leave so much of the cache's file system free
+    #[arg(long, value_name = "PERCENT", default_value = "10", value_parser = clap::value_parser!(u8).range(0..=99))]
+    pub(crate) cache_min_free: u8,
+    /// Mounts with the same plugin, endpoint, source, options and namespace share cached bytes
+    /// [default: the Dataset: the mount point's path]
+    #[arg(long, value_name = "TEXT", requires = "cache_dir")]
+    pub(crate) cache_namespace: Option<String>,
+    /// Serve metrics for Prometheus at http://ADDRESS/metrics [default: off]
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) metrics_addr: Option<SocketAddr>,
     /// For what should survive a restart: compiled plugins. Without it they are compiled again at each start
     /// [default: /var/lib/wasmount]
     #[arg(long, value_name = "DIR")]
@@ -97,6 +125,64 @@ pub(crate) struct CommonArgs {
     /// Directory that values beginning with /etc/fluid/secrets/ refer to
     #[arg(long, value_name = "DIR", default_value = "/etc/fluid/secrets")]
     pub(crate) secrets_dir: PathBuf,
+    /// Logging.
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+/// `wasmount cache …`
+#[derive(Subcommand, Debug)]
+pub(crate) enum CacheCommand {
+    /// List cached files: bytes cached, size, state, age of last use, source, key
+    Ls(CacheArgs),
+    /// Sum up disk usage by source
+    Du(CacheArgs),
+    /// Remove cached files that no mount has open
+    Rm {
+        /// Everything, whatever it is
+        #[arg(long, conflicts_with_all = ["prefix", "identity"])]
+        all: bool,
+        /// Which.
+        #[command(flatten)]
+        args: CacheArgs,
+    },
+    /// Read every cached file and compare it with its checksums; damaged pages are removed
+    Verify(CacheArgs),
+}
+
+/// Flags of `wasmount cache …`
+#[derive(Args, Debug)]
+pub(crate) struct CacheArgs {
+    /// The directory that was given to `run` or `mount`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cache_dir: PathBuf,
+    /// Only objects whose key begins with this
+    #[arg(long, value_name = "KEY")]
+    pub(crate) prefix: Option<String>,
+    /// Only of this source: the hexadecimal name that `du` prints
+    #[arg(long, value_name = "ID")]
+    pub(crate) identity: Option<String>,
+    /// Logging.
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+/// `wasmount warm`
+#[derive(Args, Debug)]
+pub(crate) struct WarmArgs {
+    /// Files and directories on a mount that was started with --cache-dir; what is cached already is skipped, so that an
+    /// interrupted run is resumed by repeating it
+    #[arg(value_name = "PATH", required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// At most so many bytes a second
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    pub(crate) limit_rate: Option<u64>,
+    /// Files read at the same time
+    #[arg(long, value_name = "NUMBER", default_value = "4", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) jobs: u8,
+    /// No progress
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
     /// Logging.
     #[command(flatten)]
     pub(crate) log: LogArgs,

@@ -47,17 +47,6 @@ fn default_state(usual: &Path, temporary: &Path) -> Option<PathBuf> {
     Some(dir)
 }
 
-/// Checks that the operator's cache directory will do.
-///
-/// # Errors
-/// When it will not.
-pub(crate) fn check_cache(named: Option<&Path>) -> anyhow::Result<()> {
-    match named {
-        Some(dir) => usable(dir).with_context(|| format!("--cache-dir {}: cannot be used", dir.display())),
-        None => Ok(()),
-    }
-}
-
 fn usable(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     // Asking for permission (`access`) says yes on a read-only file system; trying is the only proof.
@@ -93,12 +82,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state_dir = dir.path().join("a/b");
         assert_eq!(state(Some(&state_dir)).unwrap(), Some(state_dir.clone()));
-        assert!(check_cache(Some(&state_dir)).is_ok());
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();
         let message = format!("{:#}", state(Some(&file)).unwrap_err());
         assert!(message.contains("--state-dir") && message.contains("file"), "{message}");
-        assert!(check_cache(Some(&file)).is_err());
     }
 
     #[test]

@@ -1,15 +1,20 @@
 //! The `wasmount` command: reads what is to be mounted, puts the parts together, and watches over the mount.
 
+mod cgroup;
 mod cli;
 mod commands;
 mod config;
 mod dirs;
+mod disk_cache;
 mod failing;
 mod fluid;
 mod limits;
 mod logging;
+mod memory;
 mod plugins;
+mod show;
 mod supervise;
+mod telemetry;
 mod wire;
 
 use clap::Parser;
@@ -44,6 +49,10 @@ async fn execute(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Run(args) => commands::run::run(args).await,
         Command::Mount(args) => commands::mount::run(args).await,
+        Command::Cache { command } => {
+            tokio::task::spawn_blocking(move || commands::cache::run(command)).await?
+        }
+        Command::Warm(args) => commands::warm::run(args).await,
         Command::Plugin { command: PluginCommand::Inspect { file } } => commands::plugin_inspect::run(&file),
         Command::Plugin { command: PluginCommand::Test(args) } => commands::plugin_test::run(args).await,
     }

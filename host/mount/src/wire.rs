@@ -5,22 +5,30 @@ use crate::config::host_options::{self, DEFAULT_REQUEST_TIMEOUT};
 use crate::config::raw::RawConfig;
 use crate::config::resolved::Resolved;
 use crate::config::sources::Shared;
+use crate::disk_cache::Labelled;
 use crate::failing::FailingSource;
 use crate::fluid::mounts::{self, Settings};
+use crate::memory::Memory;
 use crate::plugins::load::{self, Loaded};
 use crate::supervise::{self, Signals};
-use crate::{dirs, logging};
+use crate::telemetry::Parts;
+use crate::{dirs, disk_cache, logging, show};
 use anyhow::Context;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
+use wasmount_cache::DiskCache;
+use wasmount_core::FileSystem;
+use wasmount_core::control::ControlFs;
 use wasmount_core::mounts::{Layout, MountConfig, MountTable, MountTableConfig};
-use wasmount_core::ports::{NoBlockCache, NoStateLog, ProviderSource, SystemClock, TokioSpawn};
+use wasmount_core::ports::{BlockCache, NoBlockCache, NoStateLog, ProviderSource, SystemClock, TokioSpawn};
 use wasmount_core::read::ReadConfig;
-use wasmount_fuse::MountOptions;
-use wasmount_net::{AllowNet, HttpClient, ReachPolicy};
-use wasmount_plugin::{PluginHost, PluginHostConfig};
+use wasmount_fuse::{MountOptions, Passthrough};
+use wasmount_net::{AllowNet, HttpClient, NetLimits, ReachPolicy};
+use wasmount_observe::metrics::{self, Health, Listening, MetricId};
+use wasmount_observe::{Metrics, Observer};
+use wasmount_plugin::{Limits, PluginHost, PluginHostConfig};
 
 /// What `run` and `mount` have found out, each in its own way.
 pub(crate) struct Plan {
@@ -36,6 +44,16 @@ pub(crate) struct Plan {
     pub(crate) implied_rules: Vec<String>,
 }
 
+/// What is there before the mount is.
+struct Prepared {
+    fs: Arc<dyn FileSystem>,
+    options: MountOptions,
+    metrics: Arc<Metrics>,
+    cache: Option<Arc<DiskCache>>,
+    /// Ends with the process.
+    _listening: Option<Listening>,
+}
+
 /// Mounts and serves until the end.
 ///
 /// # Errors
@@ -43,7 +61,7 @@ pub(crate) struct Plan {
 pub(crate) async fn serve(plan: Plan, args: CommonArgs) -> anyhow::Result<()> {
     // First of all, since as PID 1 we would not notice a SIGTERM that comes while plugins are compiled.
     let mut signals = Signals::install().context("signal handlers")?;
-    let (table, options) = tokio::select! {
+    let prepared = tokio::select! {
         prepared = prepare(plan, args) => prepared?,
         name = signals.next() => {
             tracing::info!(signal = name, "stopping before the mount was there");
@@ -51,40 +69,66 @@ pub(crate) async fn serve(plan: Plan, args: CommonArgs) -> anyhow::Result<()> {
         }
     };
     let runtime = Handle::current();
+    let (fs, options) = (prepared.fs.clone(), prepared.options.clone());
     let fs_type = format!("fuse.{}", options.subtype);
-    let mounting = tokio::task::spawn_blocking(move || wasmount_fuse::mount(table, runtime, &options));
+    let mounting = tokio::task::spawn_blocking(move || wasmount_fuse::mount(fs, runtime, &options));
     let Some(mounted) = supervise::or_stopped(mounting, &mut signals).await else { return Ok(()) };
-    let mounted = mounted??;
+    let mounted = Arc::new(mounted??);
+    let passthrough = mounted.clone();
+    prepared.metrics.collect(move |samples| {
+        let on = passthrough.passthrough() == Passthrough::On;
+        samples.add(MetricId::PassthroughAvailable, &[], u64::from(on));
+    });
     tracing::info!(target_path = %mounted.target().display(), fs_type, "mounted");
-    supervise::until_end(&mounted, &mut signals).await
+    let ended = supervise::until_end(&mounted, &mut signals).await;
+    if let Some(cache) = prepared.cache {
+        // What was read last is the most likely to be read again.
+        let _ended = tokio::task::spawn_blocking(move || cache.shutdown()).await;
+    }
+    ended
 }
 
 /// Everything up to the mount itself. The mounts begin to open, and nobody waits for them.
-async fn prepare(plan: Plan, args: CommonArgs) -> anyhow::Result<(Arc<MountTable>, MountOptions)> {
+async fn prepare(plan: Plan, args: CommonArgs) -> anyhow::Result<Prepared> {
     let reach = reach_policy(&args.allow_net, &plan.implied_rules)?;
-    dirs::check_cache(args.cache_dir.as_deref())?;
-    let host = plugin_host(&args)?;
-    let registry = load::load(&host, &args, |registry| mounts::all_served(&plan.config, registry)).await?;
+    let runtime = Handle::current();
+    let memory = Memory::new(args.memory)?;
+    let cache = disk_cache::open(&args, memory, &runtime)?;
+    let plugins = plugin_host(&args, memory)?;
+    let registry = load::load(&plugins, &args, |registry| mounts::all_served(&plan.config, registry)).await?;
+    let namespace = disk_cache::namespace(&args, &plan.target);
     let settings = Settings {
         registry: &registry,
         shared: &plan.shared,
         layout: plan.layout,
         secrets_dir: &args.secrets_dir,
         strict_options: args.strict_options,
+        cache_namespace: cache.as_ref().map(|_| namespace.clone()),
     };
     let resolved = mounts::resolve(&plan.config, &settings);
     announce(&resolved);
 
-    let runtime = Handle::current();
     let timeout = request_timeout(&plan, &args, &resolved);
-    let wiring = Wiring { host, client: HttpClient::new(runtime.clone()), reach };
+    let client = HttpClient::with_limits(runtime.clone(), net_limits(memory, resolved.len()));
     let (uid, gid, dir_mode) = table_owner(&plan, &args, &resolved);
+    let shown = show::config(&plan.target, memory, &args, &resolved);
+    let wiring = Wiring {
+        host: plugins.clone(),
+        client: client.clone(),
+        reach,
+        cache: cache.clone(),
+        namespace: namespace.clone(),
+    };
+    let blocks: Arc<dyn BlockCache> = match &cache {
+        Some(cache) => cache.clone(),
+        None => Arc::new(NoBlockCache),
+    };
     let table = MountTable::new(
         MountTableConfig {
             mounts: resolved.into_iter().map(|mount| wiring.mount(mount)).collect(),
             request_timeout: timeout,
-            read: ReadConfig::default(),
-            cache: Arc::new(NoBlockCache),
+            read: ReadConfig { memory: memory.reads, ..ReadConfig::default() },
+            cache: blocks,
             uid,
             gid,
             dir_mode,
@@ -93,10 +137,37 @@ async fn prepare(plan: Plan, args: CommonArgs) -> anyhow::Result<(Arc<MountTable
         Arc::new(TokioSpawn(runtime.clone())),
         Arc::new(NoStateLog),
     )?;
+
+    let observer = Observer::new();
+    let metrics = Metrics::new(observer.clone());
+    let parts = Parts {
+        table: table.clone(),
+        cache: cache.clone(),
+        plugins,
+        client,
+        memory,
+        cache_limit: args.cache_size,
+    };
+    parts.register(&metrics);
+    // The process answers, and its mounts mend themselves: nothing that a restart would improve.
+    let health: Health = Arc::new(|| Ok(()));
+    let listening = match args.metrics_addr {
+        Some(address) => {
+            let listening = metrics::serve(address, metrics.clone(), health, &runtime)?;
+            tracing::info!(address = %listening.address(), "metrics are served at /metrics");
+            Some(listening)
+        }
+        None => None,
+    };
+    let files = wasmount_observe::control_files(&observer, &metrics, move || shown.clone());
+    observer.name_nodes_by(table.clone());
+    let fs: Arc<dyn FileSystem> = Arc::new(ControlFs::new(table, uid, files));
+
     let mut options = MountOptions::new(plan.target);
     options.subtype.clone_from(&args.subtype);
     options.request_timeout = timeout;
-    Ok((table, options))
+    options.operations = observer;
+    Ok(Prepared { fs, options, metrics, cache, _listening: listening })
 }
 
 /// The parts that every mount shares.
@@ -104,6 +175,8 @@ struct Wiring {
     host: Arc<PluginHost>,
     client: HttpClient,
     reach: ReachPolicy,
+    cache: Option<Arc<DiskCache>>,
+    namespace: String,
 }
 
 impl Wiring {
@@ -114,6 +187,13 @@ impl Wiring {
             }
             Err(error) => Arc::new(FailingSource::new(mount.id.clone(), error)),
         };
+        let source = match &self.cache {
+            Some(cache) => {
+                let label = format!("{} ({})", mount.mount_point, self.namespace);
+                Arc::new(Labelled { source, cache: cache.clone(), label })
+            }
+            None => source,
+        };
         MountConfig { id: mount.id, place: mount.place, source, objects: mount.files }
     }
 }
@@ -122,11 +202,23 @@ impl Wiring {
 ///
 /// # Errors
 /// When the directory that the operator named, or the engine, cannot be used.
-fn plugin_host(args: &CommonArgs) -> anyhow::Result<Arc<PluginHost>> {
+fn plugin_host(args: &CommonArgs, memory: Memory) -> anyhow::Result<Arc<PluginHost>> {
+    let share = usize::try_from(memory.guests).unwrap_or(usize::MAX);
+    let mut limits = Limits::default();
+    limits.linear_memory = limits.linear_memory.min(share);
+    limits.buffers = limits.buffers.min(share);
     let aot_dir = dirs::state(args.state_dir.as_deref())?.map(|state| state.join("aot"));
     let start = |aot_dir| {
         let redactor = logging::redactor();
-        PluginHost::new(PluginHostConfig { aot_dir, redactor, ..PluginHostConfig::default() }).map(Arc::new)
+        let (limits, guest_memory) = (limits.clone(), memory.guests);
+        PluginHost::new(PluginHostConfig {
+            aot_dir,
+            redactor,
+            limits,
+            guest_memory,
+            ..PluginHostConfig::default()
+        })
+        .map(Arc::new)
     };
     match start(aot_dir.clone()) {
         // What nobody chose must not keep a mount from being made; code that others could write is still not run.
@@ -136,6 +228,16 @@ fn plugin_host(args: &CommonArgs) -> anyhow::Result<Arc<PluginHost>> {
         }
         host => Ok(host?),
     }
+}
+
+/// As many connections as the share for bodies has room for: each may hold its own buffer and one piece of a body.
+fn net_limits(memory: Memory, mounts: usize) -> NetLimits {
+    let mut limits = NetLimits::default();
+    let each = 32 * 1024 + limits.read_buffer as u64;
+    let room = memory.bodies / each / mounts.max(1) as u64;
+    let most = limits.connections_per_origin;
+    limits.connections_per_origin = usize::try_from(room).unwrap_or(most).clamp(4, most);
+    limits
 }
 
 /// What an operator has to know about the mounts before they open.

@@ -175,6 +175,21 @@ impl Client {
         Ok((path, headers))
     }
 
+    /// The path with its query and the headers, apart from `host`, of a signed listing, as [`signed_get`](Self::signed_get)
+    /// has them for an object.
+    ///
+    /// # Errors
+    /// When the credentials cannot be used as a key.
+    pub fn signed_list(
+        &self,
+        bucket: &str,
+        query: &[(&str, &str)],
+    ) -> Result<(String, Vec<(&'static str, String)>)> {
+        let (path, query) = (format!("/{bucket}"), encode::query(query));
+        let headers = self.sign("GET", &path, &query)?;
+        Ok((format!("{path}?{query}"), headers))
+    }
+
     fn sign(&self, method: &str, path: &str, query: &str) -> Result<Vec<(&'static str, String)>> {
         let (host, credentials) = (self.host.as_str(), &self.credentials);
         sign::headers(&sign::Parts { method, host, path, query, credentials, now: date::now() })

@@ -7,4 +7,5 @@
 pub(crate) mod host_options;
 pub(crate) mod raw;
 pub(crate) mod resolved;
+pub(crate) mod size;
 pub(crate) mod sources;

@@ -32,6 +32,8 @@ pub(crate) struct Settings<'a, P> {
     pub(crate) secrets_dir: &'a Path,
     /// `--strict-options`
     pub(crate) strict_options: bool,
+    /// Who shares bytes in the disk cache; `None` without one.
+    pub(crate) cache_namespace: Option<String>,
 }
 
 /// Resolves all mounts, in the order of the file.
@@ -202,6 +204,7 @@ fn serve<P: Clone>(
             persistent_volume: volume.and_then(Result::ok),
             read_only: true,
             strict_options: settings.strict_options,
+            cache_namespace: settings.cache_namespace.clone(),
             secrets_dir: settings.secrets_dir.to_owned(),
             tls: host.tls.clone(),
             request_timeout: host.request_timeout.min(HEAD_TIMEOUT),

@@ -36,8 +36,14 @@ fn resolve_with(
     let shared = Shared::new(None, &config.runtime_options, args);
     let registry = registry(&[strength]);
     let secrets_dir = Path::new("/secrets");
-    let settings =
-        Settings { registry: &registry, shared: &shared, layout, secrets_dir, strict_options: false };
+    let settings = Settings {
+        registry: &registry,
+        shared: &shared,
+        layout,
+        secrets_dir,
+        strict_options: false,
+        cache_namespace: None,
+    };
     resolve(&config, &settings)
 }
 

@@ -1,0 +1,87 @@
+//! What is in force, for people: the file `.wasmount/config`.
+
+use crate::cli::CommonArgs;
+use crate::config::resolved::{Resolved, Served};
+use crate::config::size;
+use crate::logging;
+use crate::memory::Memory;
+use crate::plugins::load::Loaded;
+use serde_json::{Map, Value, json};
+use std::path::Path;
+use wasmount_plugin::OptionKind;
+
+/// The configuration as JSON, without secrets.
+pub(crate) fn config(
+    target: &Path,
+    memory: Memory,
+    args: &CommonArgs,
+    mounts: &[Resolved<Loaded>],
+) -> String {
+    let cache = args.cache_dir.as_ref().map(|dir| {
+        json!({
+            "dir": dir,
+            "size": args.cache_size.map(size::show),
+            "minFreePercent": args.cache_min_free,
+        })
+    });
+    let all = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "target": target,
+        "memory": {
+            "total": size::show(memory.total),
+            "reads": size::show(memory.reads),
+            "plugins": size::show(memory.guests),
+            "bodies": size::show(memory.bodies),
+        },
+        "cache": cache,
+        "allowNet": args.allow_net,
+        "mounts": mounts.iter().map(mount).collect::<Vec<_>>(),
+    });
+    let text = serde_json::to_string_pretty(&all).unwrap_or_default();
+    // What was a secret when it was read is one here, wherever else it was written.
+    let mut text = logging::redactor().redact(&text).into_owned();
+    text.push('\n');
+    text
+}
+
+fn mount(mount: &Resolved<Loaded>) -> Value {
+    let mut shown = json!({
+        "name": mount.id.as_str(),
+        "place": mount.place.to_string(),
+        "mountPoint": mount.mount_point,
+        "uid": mount.files.uid,
+        "gid": mount.files.gid,
+        "attrTtlSeconds": mount.files.attr_ttl.as_secs_f64(),
+        "consistency": format!("{:?}", mount.files.consistency).to_lowercase(),
+    });
+    match &mount.serves {
+        Ok(served) => {
+            shown["plugin"] = json!({
+                "name": served.plugin.description().name,
+                "version": served.plugin.description().version,
+                "digest": served.plugin.digest().to_string(),
+            });
+            shown["requestTimeoutSeconds"] = json!(served.request_timeout.as_secs_f64());
+            shown["options"] = Value::Object(options(served));
+        }
+        Err(error) => shown["error"] = json!(error.message),
+    }
+    shown
+}
+
+/// Values of options that the plugin's table does not call secret; of others only that they are there.
+fn options(served: &Served<Loaded>) -> Map<String, Value> {
+    let described = served.plugin.description();
+    let value = |name: &str, value: &str| match described.option(name).map(|spec| &spec.kind) {
+        Some(OptionKind::Secret { .. } | OptionKind::FileContent) => json!("(hidden)"),
+        Some(_) => json!(value),
+        None => json!("(unknown to the plugin, hidden)"),
+    };
+    // Weak ones come first, so that the one in force stays.
+    served
+        .spec
+        .options
+        .iter()
+        .map(|option| (option.name.clone(), value(&option.name, &option.value)))
+        .collect()
+}
