@@ -139,6 +139,7 @@ fn spec(mount_point: &str, options: Vec<(String, String)>) -> MountSpec {
         persistent_volume: None,
         read_only: true,
         strict_options: true,
+        cache_namespace: None,
         secrets_dir: "/etc/fluid/secrets".into(),
         tls: TlsSettings::default(),
         request_timeout: Duration::from_secs(5),

@@ -15,7 +15,9 @@ pub mod policy;
 pub mod secrets;
 pub mod tls;
 
-pub use http::{HttpClient, HttpRequest, HttpResponse, MountNet, RequestBody, Resolver, ResponseBody};
+pub use http::{
+    HttpClient, HttpRequest, HttpResponse, MountNet, NetStats, RequestBody, Resolver, ResponseBody,
+};
 pub use limits::NetLimits;
 pub use policy::{AllowNet, Grants, OriginGrant, ReachPolicy};
 pub use secrets::{Encoding, Hash, Redactor, Secret, SecretsDir};

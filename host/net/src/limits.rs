@@ -29,8 +29,9 @@ pub struct NetLimits {
     pub head_bytes: usize,
     /// Number of headers in either. Default 100.
     pub headers: usize,
-    /// Largest single read from a socket, and so the largest piece of a body. Default 256 KiB: larger ones do not fit a
-    /// second-level cache any more, smaller ones cost system calls. An idle connection may hold one.
+    /// Largest piece of a body that is read by [`next`](crate::ResponseBody::next), and the memory such a body holds. Default
+    /// 256 KiB: larger ones do not fit a second-level cache any more, smaller ones cost system calls. A reader that brings
+    /// its own memory ([`read_into`](crate::ResponseBody::read_into)) gets as much at once as it has room for.
     pub read_buffer: usize,
     /// How much of an unwanted body is read to save the connection, if it comes within [`Self::drain_time`]. Default 64 KiB.
     pub drain_bytes: u64,

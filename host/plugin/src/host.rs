@@ -6,27 +6,31 @@ use crate::artifact::{self, Digest};
 use crate::description::{self, Description};
 use crate::engine::Machine;
 use crate::imports::{self, LogSink};
-use crate::instance::{FuelMeter, GuestState, Instance, Rights};
+use crate::instance::{FuelMeter, GuestMemory, GuestState, Instance, Meter, PluginStats, Rights};
 use crate::kind::{self, Kind};
 use crate::limits::Limits;
 use crate::mount::PluginMount;
 use crate::spec::MountSpec;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use wasmount_net::{HttpClient, ReachPolicy, Redactor};
-use wasmount_types::{Blame, Error, ErrorKind};
+use wasmount_types::{Blame, Error, ErrorKind, MountId};
 use wasmtime::component::{InstancePre, Linker};
 
 /// How the plugin host is set up.
 #[derive(Clone)]
 pub struct PluginHostConfig {
-    /// Threads that run guests. Guest code is a small part of a mount's work: 2 by default.
+    /// Threads for guests that are described, and for those that do not give other threads back soon enough; all others run
+    /// where their mount's sockets are. 2 by default.
     pub guest_threads: usize,
     /// Limits of each instance.
     pub limits: Limits,
     /// Where compiled plugins are kept: a directory that only this user can write. `None`: each start compiles.
     pub aot_dir: Option<PathBuf>,
+    /// Bytes that all instances together may have: linear memories, and what they keep in buffers. A memory that would
+    /// grow beyond traps, a buffer fails with `too-large`, as beyond the limits of one instance. 1 GiB by default.
+    pub guest_memory: u64,
     /// Secrets of mounts are made known to it; lines and messages of plugins go through it.
     pub redactor: Redactor,
     /// Count the fuel of calls, for tests: see [`PluginHost::last_fuel`]. Slows guests down.
@@ -39,6 +43,7 @@ impl Default for PluginHostConfig {
             guest_threads: 2,
             limits: Limits::default(),
             aot_dir: None,
+            guest_memory: 1 << 30,
             redactor: Redactor::new(),
             count_fuel: false,
         }
@@ -53,6 +58,8 @@ pub struct PluginHost {
     aot: Option<AotCache>,
     redactor: Redactor,
     fuel: Option<Arc<FuelMeter>>,
+    memory: Arc<GuestMemory>,
+    meters: Mutex<Vec<(MountId, Arc<Meter>)>>,
 }
 
 /// A loaded plugin: compiled, of a known kind, described.
@@ -115,6 +122,8 @@ impl PluginHost {
             aot,
             redactor: config.redactor,
             fuel: config.count_fuel.then(Arc::default),
+            memory: GuestMemory::new(config.guest_memory),
+            meters: Mutex::default(),
         })
     }
 
@@ -157,7 +166,14 @@ impl PluginHost {
 
     fn rights(&self, plugin: &str, mount: &str) -> Rights {
         let log = LogSink::new(plugin, mount, self.redactor.clone(), &self.limits);
-        Rights { limits: self.limits.clone(), net: None, log: Arc::new(log), fuel: self.fuel.clone() }
+        Rights {
+            limits: self.limits.clone(),
+            net: None,
+            log: Arc::new(log),
+            memory: self.memory.clone(),
+            meter: Arc::default(),
+            fuel: self.fuel.clone(),
+        }
     }
 
     fn describe(&self, pre: InstancePre<GuestState>, rights: Rights) -> Result<Description, Error> {
@@ -194,6 +210,7 @@ impl PluginHost {
         policy: ReachPolicy,
     ) -> PluginMount {
         let rights = self.rights(&plugin.description.name, spec.id.as_str());
+        self.meters().push((spec.id.clone(), rights.meter.clone()));
         PluginMount {
             machine: self.machine.clone(),
             rights,
@@ -203,6 +220,20 @@ impl PluginHost {
             http,
             policy,
         }
+    }
+
+    /// Figures of all mounts together, since the start.
+    pub fn stats(&self) -> PluginStats {
+        self.meters().iter().map(|(_, meter)| meter.stats()).fold(PluginStats::default(), PluginStats::plus)
+    }
+
+    /// Figures of each mount, in the order in which they were made.
+    pub fn stats_by_mount(&self) -> Vec<(MountId, PluginStats)> {
+        self.meters().iter().map(|(mount, meter)| (mount.clone(), meter.stats())).collect()
+    }
+
+    fn meters(&self) -> MutexGuard<'_, Vec<(MountId, Arc<Meter>)>> {
+        self.meters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Fuel of the call that ended last; `None` unless it is counted.

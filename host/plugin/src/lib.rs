@@ -12,6 +12,7 @@
 mod adapter;
 mod artifact;
 mod bindings;
+mod cache_identity;
 mod description;
 mod engine;
 mod grants;
@@ -30,6 +31,7 @@ pub use artifact::Digest;
 pub use description::{Description, EndpointRule, EndpointTemplate, NetworkNeeds, OptionKind, OptionSpec};
 pub use engine::TICK;
 pub use host::{Plugin, PluginHost, PluginHostConfig};
+pub use instance::PluginStats;
 pub use kind::{CONTRACT, Kind};
 pub use limits::Limits;
 pub use mount::PluginMount;

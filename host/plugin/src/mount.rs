@@ -1,10 +1,11 @@
 //! A mount of the Dataset, as a source of providers for the core.
 
 use crate::adapter::v0_1::{MountData, ObjectsProvider, Open};
+use crate::cache_identity::Facts;
 use crate::engine::Machine;
 use crate::grants;
 use crate::host::Plugin;
-use crate::instance::{Rights, Slot};
+use crate::instance::{PluginStats, Rights, Slot};
 use crate::options::entry::{pairs_without_secrets, without_secrets};
 use crate::options::resolve::Resolver;
 use crate::spec::MountSpec;
@@ -27,8 +28,9 @@ pub struct PluginMount {
 }
 
 impl PluginMount {
-    /// Checks the options and makes everything an instance gets. Reads files.
-    fn prepare(&self) -> Result<(Open, Vec<String>), Error> {
+    /// Checks the options and makes everything an instance gets. Reads files. The last of what it returns awaits the identity that
+    /// the plugin claims.
+    fn prepare(&self) -> Result<(Open, Vec<String>, Option<Facts>), Error> {
         let (spec, description) = (&self.spec, self.plugin.description());
         let secrets = SecretsDir::with_redactor(&spec.secrets_dir, self.redactor.clone());
         let resolver = Resolver {
@@ -40,6 +42,10 @@ impl PluginMount {
         };
         let resolved = resolver.resolve(&spec.options)?;
         let granted = grants::grants(description, &resolved.settings, &spec.mount_point, spec.read_only);
+        let facts = spec
+            .cache_namespace
+            .as_deref()
+            .map(|namespace| Facts::new(namespace, self.plugin.digest(), spec, &resolved.settings, &granted));
         let policy = grants::policy(description, &resolved.settings, &self.policy);
         let net = MountNet::new(self.http.clone(), granted, policy, &spec.tls, Some(spec.request_timeout))
             .map_err(|e| e.context(format_args!("mount {}", spec.id)))?;
@@ -61,12 +67,17 @@ impl PluginMount {
             rights: Rights { net: Some(Arc::new(net)), ..self.rights.clone() },
             mount: Arc::new(mount),
         };
-        Ok((open, resolved.warnings))
+        Ok((open, resolved.warnings, facts))
+    }
+
+    /// What its instances have done and use.
+    pub fn stats(&self) -> PluginStats {
+        self.rights.meter.stats()
     }
 
     async fn open(&self, ctx: RequestCtx) -> Result<(Provider, ProviderInfo), Error> {
         let control = self.machine.control()?;
-        let (open, mut warnings) = self.prepare()?;
+        let (open, mut warnings, facts) = self.prepare()?;
         let deadline = ctx.deadline.min(Instant::now() + self.rights.limits.open);
         // On threads that do not share their timers with a guest, and not stopped halfway if the caller leaves.
         let run = open.clone();
@@ -84,7 +95,9 @@ impl PluginMount {
             log: open.rights.log.clone(),
             slot: Slot::new(Arc::new(open), control, opened.instance),
         };
-        let info = ProviderInfo { warnings, ..opened.info };
+        // Only now: the plugin has shown the mount's credentials to the origin in its `open`.
+        let cache = facts.and_then(|facts| facts.identity(&opened.info.identity));
+        let info = ProviderInfo { warnings, cache, ..opened.info };
         Ok((Provider::Objects(Arc::new(provider)), info))
     }
 }

@@ -48,6 +48,9 @@ pub struct MountSpec {
     pub read_only: bool,
     /// Unknown options are errors.
     pub strict_options: bool,
+    /// Whose cached blocks this mount may share: mounts that are alike in everything else share them if and only if this is equal
+    /// too. Chosen by the host program, by default for each Dataset; never by a plugin. `None`: its blocks are not cached.
+    pub cache_namespace: Option<String>,
     /// Directory below which option values are files, by default `/etc/fluid/secrets`. A value that begins with
     /// `/etc/fluid/secrets/` is looked up below this directory.
     pub secrets_dir: PathBuf,

@@ -1,22 +1,28 @@
 //! The body of a response.
 
 use super::error::{find, timed_out, unavailable};
+use super::framing::{Framing, Next};
 use super::pool::Lease;
 use super::timer::sleep;
 use crate::limits::NetLimits;
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use futures::ready;
-use hyper::body::{Body, Incoming};
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use tokio::runtime::Handle;
 use tokio::time::Sleep;
 use wasmount_types::{Blame, Error, ErrorKind};
 
-/// Content that is still arriving. It holds its connection until it was read to the end.
+/// Pieces below this size are copied out of a buffer that would otherwise be kept as a whole for them.
+const SMALL: usize = 16 * 1024;
+
+/// Content that is still arriving. It holds its connection until it was read to the end, and is read from the socket by
+/// whoever asks for it.
 ///
 /// Dropping it unread gives the connection back if little is left and comes at once
 /// ([`NetLimits::drain_bytes`], [`NetLimits::drain_time`]), else closes it.
@@ -30,13 +36,22 @@ pub struct ResponseBody {
     waiting: bool,
     handle: Handle,
     limits: Arc<NetLimits>,
-    origin: String,
+    origin: Arc<str>,
 }
 
 struct Source {
-    incoming: Incoming,
     lease: Lease,
+    framing: Framing,
     reusable: bool,
+    /// Memory for those who bring none.
+    spare: BytesMut,
+}
+
+/// Why a body has no next bytes.
+enum Broken {
+    Io(io::Error),
+    Closed,
+    Malformed(&'static str),
 }
 
 impl Source {
@@ -45,22 +60,98 @@ impl Source {
             self.lease.give_back();
         }
     }
+
+    /// What can be taken next. Receives what lies between chunks.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<u64>, Broken>> {
+        loop {
+            let connection = &mut self.lease.connection;
+            match self.framing.next(connection.buffer.bytes_mut()).map_err(Broken::Malformed)? {
+                Next::End => return Poll::Ready(Ok(None)),
+                Next::Content(most) => return Poll::Ready(Ok(Some(most))),
+                Next::More => match ready!(connection.buffer.poll_fill(cx, &mut connection.socket)) {
+                    Ok(0) => return Poll::Ready(Err(Broken::Closed)),
+                    Ok(_) => {}
+                    Err(error) => return Poll::Ready(Err(Broken::Io(error))),
+                },
+            }
+        }
+    }
+
+    /// Appends the next bytes to `into`, 0 at the end.
+    fn poll_into(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<Result<usize, Broken>> {
+        let Some(most) = ready!(self.poll_ready(cx))? else { return Poll::Ready(Ok(0)) };
+        let most = usize::try_from(most).unwrap_or(usize::MAX).min(into.capacity() - into.len());
+        let connection = &mut self.lease.connection;
+        let there = connection.buffer.bytes().len();
+        let count = if there > 0 {
+            let count = most.min(there);
+            into.put(connection.buffer.bytes_mut().split_to(count));
+            count
+        } else {
+            match ready!(connection.socket.poll_fill(cx, into, most)) {
+                Ok(0) if self.framing == Framing::UntilClose => return Poll::Ready(Ok(0)),
+                Ok(0) => return Poll::Ready(Err(Broken::Closed)),
+                Ok(count) => count,
+                Err(error) => return Poll::Ready(Err(Broken::Io(error))),
+            }
+        };
+        self.framing.took(count);
+        Poll::Ready(Ok(count))
+    }
+
+    /// The next bytes in memory of their own, `None` at the end.
+    fn poll_bytes(&mut self, cx: &mut Context<'_>, piece: usize) -> Poll<Result<Option<Bytes>, Broken>> {
+        let Some(most) = ready!(self.poll_ready(cx))? else { return Poll::Ready(Ok(None)) };
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let connection = &mut self.lease.connection;
+        let there = connection.buffer.bytes().len();
+        if there > 0 {
+            let count = most.min(there);
+            self.framing.took(count);
+            if count < SMALL {
+                return Poll::Ready(Ok(Some(
+                    connection.buffer.bytes_mut().split_to(count).freeze().to_vec().into(),
+                )));
+            }
+            return Poll::Ready(Ok(Some(connection.buffer.split(count))));
+        }
+        let room = most.min(piece.max(1));
+        if self.spare.capacity() < room {
+            self.spare = BytesMut::with_capacity(room);
+        }
+        let mut spare = std::mem::take(&mut self.spare);
+        let polled = self.poll_into(cx, &mut spare);
+        let bytes = match polled {
+            Poll::Ready(Ok(0)) => None,
+            // What is left of it is used for the next piece.
+            Poll::Ready(Ok(count)) if count >= SMALL => Some(spare.split_to(count).freeze()),
+            Poll::Ready(Ok(_)) => Some(Bytes::copy_from_slice(&spare)),
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => {
+                self.spare = spare;
+                return Poll::Pending;
+            }
+        };
+        spare.clear();
+        self.spare = spare;
+        Poll::Ready(Ok(bytes))
+    }
 }
 
 impl ResponseBody {
     pub(super) fn new(
-        incoming: Incoming,
         lease: Lease,
+        framing: Framing,
         reusable: bool,
         handle: Handle,
         limits: Arc<NetLimits>,
-        origin: String,
+        origin: Arc<str>,
     ) -> Self {
-        let length = incoming.size_hint().exact();
-        let source = Source { incoming, lease, reusable };
+        let length = framing.left();
+        let source = Source { lease, framing, reusable, spare: BytesMut::new() };
         let mut body =
             Self { source: None, length, received: 0, timer: None, waiting: false, handle, limits, origin };
-        if source.incoming.is_end_stream() {
+        if framing.is_done() {
             source.finish();
         } else {
             body.source = Some(source);
@@ -92,46 +183,62 @@ impl ResponseBody {
     /// # Cancellation safety
     /// Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Result<Bytes, Error>> {
-        std::future::poll_fn(|cx| self.poll_next(cx)).await
+        let piece = self.limits.read_buffer;
+        poll_fn(|cx| self.poll(cx, |source, cx| source.poll_bytes(cx, piece), Bytes::len)).await
     }
 
-    /// [`Self::next`] as a poll function.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
-        loop {
-            let Some(source) = &mut self.source else { return Poll::Ready(None) };
-            let Poll::Ready(frame) = Pin::new(&mut source.incoming).poll_frame(cx) else {
-                ready!(self.poll_silence(cx));
-                let limit = self.limits.body_idle;
-                let message = format!("{}: nothing came for {limit:?} after {}", self.origin, self.so_far());
+    /// Appends what is there to `into`, and returns how much: at least one byte and at most what it has room for, which must
+    /// not be nothing. Received straight into this memory, but for the first bytes of a body, which came with the head. `None`
+    /// after the last; the connection is free for others as soon as the last byte is here, where the length was announced.
+    ///
+    /// # Errors
+    /// Those of [`Self::next`].
+    ///
+    /// # Cancellation safety
+    /// Dropping the future loses nothing.
+    pub async fn read_into(&mut self, into: &mut BytesMut) -> Option<Result<usize, Error>> {
+        let take = |source: &mut Source, cx: &mut Context<'_>, into: &mut BytesMut| {
+            let count = ready!(source.poll_into(cx, into))?;
+            Poll::Ready(Ok((count > 0).then_some(count)))
+        };
+        poll_fn(|cx| self.poll(cx, |source, cx| take(source, cx, into), |count| *count)).await
+    }
+
+    fn poll<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: impl FnOnce(&mut Source, &mut Context<'_>) -> Poll<Result<Option<T>, Broken>>,
+        length: impl FnOnce(&T) -> usize,
+    ) -> Poll<Option<Result<T, Error>>> {
+        let Some(source) = &mut self.source else { return Poll::Ready(None) };
+        let Poll::Ready(taken) = take(source, cx) else {
+            ready!(self.poll_silence(cx));
+            let limit = self.limits.body_idle;
+            let message = format!("{}: nothing came for {limit:?} after {}", self.origin, self.so_far());
+            self.source = None;
+            return Poll::Ready(Some(Err(timed_out(message))));
+        };
+        self.waiting = false;
+        let done = source.framing.is_done();
+        match taken {
+            Ok(Some(taken)) => {
+                let count = length(&taken) as u64;
+                self.received += count;
+                source.lease.connection.counters.bytes_received.fetch_add(count, Ordering::Relaxed);
+                if done && let Some(source) = self.source.take() {
+                    source.finish();
+                }
+                Poll::Ready(Some(Ok(taken)))
+            }
+            Ok(None) => {
+                if let Some(source) = self.source.take() {
+                    source.finish();
+                }
+                Poll::Ready(None)
+            }
+            Err(broken) => {
                 self.source = None;
-                return Poll::Ready(Some(Err(timed_out(message))));
-            };
-            self.waiting = false;
-            match frame {
-                Some(Ok(frame)) => {
-                    // Trailers are not passed on.
-                    let Ok(data) = frame.into_data() else { continue };
-                    if data.is_empty() {
-                        continue;
-                    }
-                    self.received += data.len() as u64;
-                    if source.incoming.is_end_stream()
-                        && let Some(source) = self.source.take()
-                    {
-                        source.finish();
-                    }
-                    return Poll::Ready(Some(Ok(data)));
-                }
-                None => {
-                    if let Some(source) = self.source.take() {
-                        source.finish();
-                    }
-                    return Poll::Ready(None);
-                }
-                Some(Err(error)) => {
-                    self.source = None;
-                    return Poll::Ready(Some(Err(self.broken(&error))));
-                }
+                Poll::Ready(Some(Err(self.broken(&broken))))
             }
         }
     }
@@ -168,7 +275,7 @@ impl ResponseBody {
     /// Ready when nothing has come for too long.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let limit = self.limits.body_idle;
-        let timer = self.timer.get_or_insert_with(|| sleep(&self.handle, limit));
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(&self.handle, limit)));
         if !self.waiting {
             timer.as_mut().reset(tokio::time::Instant::now() + limit);
             self.waiting = true;
@@ -176,13 +283,18 @@ impl ResponseBody {
         timer.as_mut().poll(cx)
     }
 
-    fn broken(&self, error: &hyper::Error) -> Error {
-        let why = match find::<io::Error>(error) {
-            Some(io) if io.kind() != io::ErrorKind::UnexpectedEof => format!("the connection broke ({io})"),
-            _ if error.is_incomplete_message() || find::<io::Error>(error).is_some() => {
+    fn broken(&self, broken: &Broken) -> Error {
+        let why = match broken {
+            Broken::Closed => "the server closed the connection".to_owned(),
+            // What TLS calls a connection that was closed without a word.
+            Broken::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 "the server closed the connection".to_owned()
             }
-            _ => format!("the body could not be read ({error})"),
+            Broken::Io(error) => match find::<rustls::Error>(error) {
+                Some(tls) => format!("the body could not be read ({tls})"),
+                None => format!("the connection broke ({error})"),
+            },
+            Broken::Malformed(what) => format!("the body could not be read ({what})"),
         };
         unavailable(format!("{}: {why} after {}", self.origin, self.so_far()), 0)
     }
@@ -211,7 +323,7 @@ impl Drop for ResponseBody {
         }
         let patience = self.limits.drain_time;
         self.handle.spawn(async move {
-            let drained = tokio::time::timeout(patience, drain(&mut source.incoming, limit)).await;
+            let drained = tokio::time::timeout(patience, drain(&mut source, limit)).await;
             if drained == Ok(true) {
                 source.finish();
             }
@@ -220,14 +332,17 @@ impl Drop for ResponseBody {
 }
 
 /// Reads to the end; false: there is more than `limit`, or the connection broke.
-async fn drain(incoming: &mut Incoming, limit: u64) -> bool {
-    let mut seen = 0;
-    while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx)).await {
-        let Ok(frame) = frame else { return false };
-        seen += frame.data_ref().map_or(0, |data| data.len() as u64);
+async fn drain(source: &mut Source, limit: u64) -> bool {
+    let (mut seen, mut scrap) = (0, BytesMut::with_capacity(SMALL));
+    loop {
+        scrap.clear();
+        match poll_fn(|cx| source.poll_into(cx, &mut scrap)).await {
+            Ok(0) => return true,
+            Ok(count) => seen += count as u64,
+            Err(_) => return false,
+        }
         if seen > limit {
             return false;
         }
     }
-    true
 }

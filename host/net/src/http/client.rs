@@ -2,17 +2,21 @@
 
 use super::body::ResponseBody;
 use super::connect::{Route, connect};
-use super::error::{find, from_exchange, timed_out, unavailable};
+use super::error::{from_exchange, timed_out, unavailable};
+use super::exchange::{Answer, Failed, exchange};
 use super::outgoing::{Outgoing, Progress};
 use super::pool::{Connection, Key, Lease, Pool};
 use super::request::Prepared;
 use super::resolve::{Lookups, Resolver, SystemResolver};
-use super::response::{HttpResponse, text_headers};
+use super::response::HttpResponse;
+use super::stats::{Counted, Counters, NetStats};
 use super::timer::sleep;
+use super::url::Target;
 use crate::limits::NetLimits;
-use crate::policy::canonical_host;
-use hyper::body::Incoming;
-use std::sync::atomic::{AtomicBool, Ordering};
+use crate::policy::{ReachPolicy, canonical_host};
+use crate::tls::{Proxy, TlsContext};
+use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
@@ -33,6 +37,17 @@ struct Inner {
     limits: Arc<NetLimits>,
     resolver: Arc<dyn Resolver>,
     pool: Pool,
+    counters: Arc<Counters>,
+}
+
+/// Where a request goes, and how.
+pub(super) struct Destination<'a> {
+    pub(super) target: &'a Target,
+    pub(super) tls: &'a TlsContext,
+    pub(super) proxy: Option<&'a Proxy>,
+    pub(super) policy: &'a ReachPolicy,
+    /// See [`Key::realm`].
+    pub(super) realm: [u8; 32],
 }
 
 /// How long a request may take until its response's head is there.
@@ -59,9 +74,20 @@ impl HttpClient {
     /// The same with another resolver.
     pub fn with_resolver(handle: Handle, limits: NetLimits, resolver: Arc<dyn Resolver>) -> Self {
         let resolver = Arc::new(Lookups::new(resolver));
-        let inner = Arc::new(Inner { handle, limits: Arc::new(limits), resolver, pool: Pool::default() });
+        let (limits, pool, counters) = (Arc::new(limits), Pool::default(), Arc::default());
+        let inner = Arc::new(Inner { handle, limits, resolver, pool, counters });
         inner.handle.spawn(sweep(Arc::downgrade(&inner)));
         Self { inner }
+    }
+
+    /// What it has done so far, and what it holds now.
+    pub fn stats(&self) -> NetStats {
+        self.inner.counters.snapshot()
+    }
+
+    /// The runtime on which its sockets live.
+    pub(super) fn handle(&self) -> &Handle {
+        &self.inner.handle
     }
 
     /// The limits it was made with.
@@ -72,45 +98,23 @@ impl HttpClient {
     /// Sends a request over a pooled or new connection, and waits for the head of the response.
     pub(super) async fn exchange(
         &self,
-        route: Route,
-        realm: [u8; 32],
+        destination: Destination<'_>,
         prepared: Prepared,
         limits: HeadLimits,
     ) -> Result<HttpResponse> {
-        let Prepared { request, progress, gate, safe } = prepared;
+        let counters = &self.inner.counters;
+        counters.requests.fetch_add(1, Ordering::Relaxed);
+        let Prepared { outgoing, bodiless, safe } = prepared;
+        let progress = Progress::default();
         let started = Instant::now();
-        let route = Arc::new(route);
-        let connected = AtomicBool::new(false);
-        if let Some(gate) = &gate {
-            let (gate, patience) = (Arc::clone(gate), self.inner.limits.expect_continue);
-            let progress = Arc::clone(&progress);
-            self.inner.handle.spawn(async move {
-                // A connection may take longer than the patience for an answer on it.
-                while !progress.head_sent() && Arc::strong_count(&progress) > 1 {
-                    tokio::time::sleep(patience).await;
-                }
-                tokio::time::sleep(patience).await;
-                gate.open();
-            });
-        }
-        let work = async {
-            let (response, lease) = self.transfer(&route, realm, request, &progress, &connected).await?;
-            let reusable = !gate.is_some_and(|gate| gate.shut());
-            self.response(&route, response, lease, reusable)
-        };
-        let mut work = std::pin::pin!(work);
+        let mut work = pin!(self.transfer(&destination, outgoing, bodiless, &progress));
         let outcome = loop {
             let silent_since = progress.last_piece().unwrap_or(started);
             let silence = (silent_since + limits.silence).saturating_duration_since(Instant::now());
             let hard = limits.hard.map(|hard| (started + hard).saturating_duration_since(Instant::now()));
             let left = hard.map_or(silence, |hard| hard.min(silence));
             if left.is_zero() {
-                break Err(self.too_late(
-                    &route,
-                    &progress,
-                    connected.load(Ordering::Relaxed),
-                    started.elapsed(),
-                ));
+                break Err(self.too_late(destination.target, &progress, started.elapsed()));
             }
             tokio::select! {
                 biased;
@@ -118,6 +122,10 @@ impl HttpClient {
                 () = sleep(&self.inner.handle, left) => {}
             }
         };
+        match &outcome {
+            Ok(response) => counters.response(response.status),
+            Err(_) => _ = counters.failures.fetch_add(1, Ordering::Relaxed),
+        }
         outcome.map_err(|error| {
             if progress.head_sent() && !safe { error.with_effect(Effect::Unknown) } else { error }
         })
@@ -125,97 +133,76 @@ impl HttpClient {
 
     async fn transfer(
         &self,
-        route: &Arc<Route>,
-        realm: [u8; 32],
-        mut request: http::Request<Outgoing>,
+        destination: &Destination<'_>,
+        mut outgoing: Outgoing,
+        bodiless: bool,
         progress: &Progress,
-        connected: &AtomicBool,
-    ) -> Result<(http::Response<Incoming>, Lease)> {
-        let target = &route.target;
+    ) -> Result<HttpResponse> {
+        let (target, inner) = (destination.target, &*self.inner);
         // One origin however it is written: a plugin could else have any number of pools.
         let host = canonical_host(&target.host);
-        let key = Key { https: target.https, host, port: target.port, realm };
-        let origin = self.inner.pool.origin(key, &self.inner.limits);
-        let permit =
-            origin.permit().await.map_err(|_| unavailable(format!("{target}: the pool is closed"), 0))?;
-        let mut pooled = origin.take_idle(&self.inner.handle).await;
-        loop {
-            let reused = pooled.is_some();
-            let mut connection = match pooled.take() {
-                Some(connection) => connection,
-                None => self.connect(route).await?,
-            };
-            connected.store(true, Ordering::Relaxed);
-            progress.mark_head_sent(true);
-            let mut failed = match connection.sender.try_send_request(request).await {
-                Ok(response) => return Ok((response, Lease::new(connection, Arc::clone(&origin), permit))),
-                Err(failed) => failed,
-            };
-            match failed.take_message() {
-                // The server had closed it; nothing has left, so this is as good as the first attempt.
-                Some(unsent) if reused => {
-                    progress.mark_head_sent(false);
-                    request = unsent;
-                }
-                unsent => {
-                    progress.mark_head_sent(unsent.is_none());
-                    return Err(self.failure(route, progress, failed.error()));
-                }
+        let key = Key { https: target.https, host, port: target.port, realm: destination.realm };
+        let origin = inner.pool.origin(key, target, &inner.limits);
+        let permit = match origin.try_permit() {
+            Some(permit) => permit,
+            None => {
+                let _waiting = Counted::in_(&inner.counters.waiting);
+                origin.permit().await.map_err(|_| unavailable(format!("{target}: the pool is closed"), 0))?
             }
-        }
+        };
+        let (connection, answer) = loop {
+            let pooled = origin.take_idle();
+            let reused = pooled.is_some();
+            let mut connection = match pooled {
+                Some(connection) => connection,
+                None => self.connect(destination).await?,
+            };
+            progress.mark_connected();
+            let (limits, handle) = (&inner.limits, &inner.handle);
+            match exchange(&mut connection, &mut outgoing, bodiless, progress, limits, handle).await {
+                Ok(answer) => break (connection, answer),
+                // The server had closed it; nothing has left, so this is as good as the first attempt.
+                Err(Failed::Io(_)) if reused && !outgoing.has_written() => {}
+                Err(failed) => return Err(from_exchange(target, failed, destination.tls.private_roots)),
+            }
+        };
+        let Answer { head, request_sent } = answer;
+        let lease = Lease::new(connection, Arc::clone(&origin), permit);
+        let reusable = request_sent && head.keeps_open;
+        let (handle, limits) = (inner.handle.clone(), Arc::clone(&inner.limits));
+        let body =
+            ResponseBody::new(lease, head.framing, reusable, handle, limits, Arc::clone(&origin.label));
+        Ok(HttpResponse { status: head.status, headers: head.headers, body })
     }
 
     /// A new connection, made on the client's runtime.
-    async fn connect(&self, route: &Arc<Route>) -> Result<Connection> {
-        let (route, resolver) = (Arc::clone(route), Arc::clone(&self.inner.resolver));
-        let limits = Arc::clone(&self.inner.limits);
-        let target = route.target.to_string();
-        let mut task =
-            AbortOnDrop(self.inner.handle.spawn(async move { connect(&route, resolver, &limits).await }));
+    async fn connect(&self, destination: &Destination<'_>) -> Result<Connection> {
+        let route = Route {
+            target: destination.target.clone(),
+            tls: destination.tls.clone(),
+            proxy: destination.proxy.cloned(),
+            policy: destination.policy.clone(),
+        };
+        let (resolver, limits) = (Arc::clone(&self.inner.resolver), Arc::clone(&self.inner.limits));
+        let counters = Arc::clone(&self.inner.counters);
+        let connecting = async move { connect(&route, resolver, &limits, &counters).await };
+        let mut task = AbortOnDrop(self.inner.handle.spawn(connecting));
         match (&mut task.0).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Error::new(
                 ErrorKind::Interrupted,
                 Blame::Host,
-                format!("{target}: connecting was given up because the host is stopping"),
+                format!("{}: connecting was given up because the host is stopping", destination.target),
             )),
         }
     }
 
-    fn response(
-        &self,
-        route: &Route,
-        response: http::Response<Incoming>,
-        lease: Lease,
-        reusable: bool,
-    ) -> Result<HttpResponse> {
-        let (head, incoming) = response.into_parts();
-        if head.status.is_informational() {
-            let status = head.status;
-            return Err(unavailable(
-                format!("{}: it answered {status}, which was not asked for", route.target),
-                0,
-            ));
-        }
-        let (handle, limits) = (self.inner.handle.clone(), Arc::clone(&self.inner.limits));
-        let body = ResponseBody::new(incoming, lease, reusable, handle, limits, route.target.to_string());
-        Ok(HttpResponse { status: head.status.as_u16(), headers: text_headers(&head.headers), body })
-    }
-
-    fn failure(&self, route: &Route, progress: &Progress, error: &hyper::Error) -> Error {
-        if let Some(own) = progress.failure().or_else(|| find::<Error>(error)) {
-            return own.clone();
-        }
-        from_exchange(&route.target, error, route.tls.private_roots)
-    }
-
-    fn too_late(&self, route: &Route, progress: &Progress, connected: bool, after: Duration) -> Error {
-        let target = &route.target;
+    fn too_late(&self, target: &Target, progress: &Progress, after: Duration) -> Error {
         if progress.head_sent() {
             timed_out(format!(
                 "{target}: no response within {after:.0?}; it is overloaded, or option request-timeout is too short"
             ))
-        } else if connected {
+        } else if progress.connected() {
             timed_out(format!("{target}: no working connection within {after:.0?}"))
         } else {
             timed_out(format!(

@@ -1,5 +1,6 @@
 //! What went wrong on the wire, said so that somebody can fix it.
 
+use super::exchange::Failed;
 use super::url::Target;
 use std::error::Error as StdError;
 use std::io;
@@ -62,24 +63,24 @@ fn from_tls(target: &Target, error: &rustls::Error, private_roots: bool) -> Erro
 }
 
 /// A request that failed on its connection.
-pub(super) fn from_exchange(target: &Target, error: &hyper::Error, private_roots: bool) -> Error {
-    if let Some(tls) = find::<rustls::Error>(error) {
-        return from_tls(target, tls, private_roots);
-    }
-    let message = if error.is_parse() {
-        // A head beyond the limits ends up here too, and hyper's text says so.
-        format!("{target}: the answer cannot be read ({error}); check scheme and port of the endpoint option")
-    } else if error.is_incomplete_message() {
-        format!(
-            "{target}: the server closed the connection without answering; does it speak this scheme there?"
-        )
-    } else {
-        match find::<io::Error>(error) {
-            Some(io) => format!("{target}: the connection broke: {io}"),
-            None => format!("{target}: the connection broke: {error}"),
+pub(super) fn from_exchange(target: &Target, failed: Failed, private_roots: bool) -> Error {
+    let closed =
+        "the server closed the connection without answering; does it speak this scheme there?".to_owned();
+    let message = match failed {
+        Failed::Own(own) => return own,
+        Failed::Closed => closed,
+        // What TLS calls a connection that was closed without a word.
+        Failed::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => closed,
+        Failed::Io(error) => match find::<rustls::Error>(&error) {
+            Some(tls) => return from_tls(target, tls, private_roots),
+            None => format!("the connection broke: {error}"),
+        },
+        Failed::Malformed(what) => {
+            format!("the answer cannot be read ({what}); check scheme and port of the endpoint option")
         }
+        Failed::Upgrade(status) => format!("it answered {status}, which was not asked for"),
     };
-    unavailable(message, 0)
+    unavailable(format!("{target}: {message}"), 0)
 }
 
 /// The first error of this type in a chain of sources. An `io::Error` hides what it wraps from `source`.

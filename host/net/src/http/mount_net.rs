@@ -1,7 +1,6 @@
 //! The network of one mount.
 
-use super::client::HeadLimits;
-use super::connect::Route;
+use super::client::{Destination, HeadLimits};
 use super::request::prepare;
 use super::url::Target;
 use super::{HttpClient, HttpRequest, HttpResponse};
@@ -25,8 +24,9 @@ struct Inner {
     tls: TlsContext,
     proxy: ProxySettings,
     response_head: Duration,
-    /// Digest over the policy, to be continued.
-    realm: Sha256,
+    /// What every request without a proxy has in common, for `http` and for `https`.
+    plain_realm: [u8; 32],
+    tls_realm: [u8; 32],
 }
 
 impl MountNet {
@@ -44,9 +44,9 @@ impl MountNet {
         response_head: Option<Duration>,
     ) -> Result<Self> {
         let response_head = response_head.unwrap_or(client.limits().response_head);
-        let realm = Sha256::new_with_prefix(policy.fingerprint());
         let (proxy, tls) = (tls.proxy.clone(), TlsContext::build(tls)?);
-        let inner = Inner { grants, policy, tls, proxy, response_head, realm };
+        let (plain_realm, tls_realm) = (realm(&policy, None, None), realm(&policy, Some(&tls), None));
+        let inner = Inner { grants, policy, tls, proxy, response_head, plain_realm, tls_realm };
         Ok(Self { client, inner: Arc::new(inner) })
     }
 
@@ -70,22 +70,31 @@ impl MountNet {
         let limits = HeadLimits { hard: request.timeout, silence: inner.response_head };
         // Through a tunnel the request is an ordinary one.
         let prepared = prepare(request, &target, proxy.filter(|_| !target.https), self.client.limits())?;
-        let realm = self.realm(target.https, proxy);
-        let route =
-            Route { target, tls: inner.tls.clone(), proxy: proxy.cloned(), policy: inner.policy.clone() };
-        self.client.exchange(route, realm, prepared, limits).await
+        let realm = match (proxy, target.https) {
+            (None, false) => inner.plain_realm,
+            (None, true) => inner.tls_realm,
+            (Some(proxy), https) => realm(&inner.policy, https.then_some(&inner.tls), Some(proxy)),
+        };
+        let (tls, policy) = (&inner.tls, &inner.policy);
+        let destination = Destination { target: &target, tls, proxy, policy, realm };
+        self.client.exchange(destination, prepared, limits).await
     }
 
-    /// Tells connections apart that must not be shared although their origin is the same.
-    fn realm(&self, https: bool, proxy: Option<&Proxy>) -> [u8; 32] {
-        let mut digest = self.inner.realm.clone();
-        if https {
-            digest.update(self.inner.tls.identity);
-        }
-        if let Some(proxy) = proxy {
-            digest.update(proxy.to_string());
-            digest.update(proxy.authorization.as_ref().map_or("", |value| value.as_str()));
-        }
-        digest.finalize().into()
+    /// The runtime on which its sockets live: what waits for its answers is woken with the least effort there.
+    pub fn handle(&self) -> &tokio::runtime::Handle {
+        self.client.handle()
     }
+}
+
+/// Tells connections apart that must not be shared although their origin is the same.
+fn realm(policy: &ReachPolicy, tls: Option<&TlsContext>, proxy: Option<&Proxy>) -> [u8; 32] {
+    let mut digest = Sha256::new_with_prefix(policy.fingerprint());
+    if let Some(tls) = tls {
+        digest.update(tls.identity);
+    }
+    if let Some(proxy) = proxy {
+        digest.update(proxy.to_string());
+        digest.update(proxy.authorization.as_ref().map_or("", |value| value.as_str()));
+    }
+    digest.finalize().into()
 }

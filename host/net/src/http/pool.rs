@@ -3,18 +3,15 @@
 //! A permit stands for one connection in use. A new connection is only made when no idle one is left, so idle and used ones
 //! together never exceed the number of permits.
 
-use super::outgoing::Outgoing;
+use super::buffer::Buffer;
+use super::socket::Socket;
+use super::stats::Counters;
 use crate::limits::NetLimits;
-use hyper::client::conn::http1::SendRequest;
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::runtime::Handle;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
-use tokio::task::AbortHandle;
-
-/// How long the newest idle connection may take to finish its last exchange: its task has only to notice.
-const SETTLE: Duration = Duration::from_millis(100);
 
 /// What may share connections: one origin, reached in one way with one identity under one policy.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -34,6 +31,8 @@ pub(super) struct Pool {
 
 /// The connections to one origin.
 pub(super) struct Origin {
+    /// For messages: scheme, host and port as they were first written.
+    pub(super) label: Arc<str>,
     permits: Arc<Semaphore>,
     idle: Mutex<Vec<Idle>>,
     keep: usize,
@@ -47,20 +46,22 @@ struct Idle {
 
 /// One connection; dropping it closes it.
 pub(super) struct Connection {
-    pub(super) sender: SendRequest<Outgoing>,
-    /// The task that drives it.
-    driver: AbortHandle,
+    pub(super) socket: Socket,
+    pub(super) buffer: Buffer,
+    pub(super) counters: Arc<Counters>,
 }
 
 impl Connection {
-    pub(super) fn new(sender: SendRequest<Outgoing>, driver: AbortHandle) -> Self {
-        Self { sender, driver }
+    pub(super) fn new(socket: Socket, counters: &Arc<Counters>) -> Self {
+        counters.connects.fetch_add(1, Ordering::Relaxed);
+        counters.connections_open.fetch_add(1, Ordering::Relaxed);
+        Self { socket, buffer: Buffer::new(counters.clone()), counters: counters.clone() }
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.driver.abort();
+        self.counters.connections_open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -76,10 +77,10 @@ impl Lease {
         Self { connection, origin, _permit: permit }
     }
 
-    /// The exchange is over: keeps the connection if it is still good.
+    /// The exchange is over: keeps the connection, unless its server said more than was asked.
     pub(super) fn give_back(self) {
         let Self { connection, origin, _permit } = self;
-        if connection.sender.is_closed() {
+        if !connection.buffer.bytes().is_empty() {
             return;
         }
         let mut idle = origin.idle();
@@ -95,9 +96,10 @@ impl Lease {
 
 impl Pool {
     /// The entry of an origin.
-    pub(super) fn origin(&self, key: Key, limits: &NetLimits) -> Arc<Origin> {
+    pub(super) fn origin(&self, key: Key, label: impl std::fmt::Display, limits: &NetLimits) -> Arc<Origin> {
         let make = || {
             Arc::new(Origin {
+                label: label.to_string().into(),
                 permits: Arc::new(Semaphore::new(
                     limits.connections_per_origin.clamp(1, Semaphore::MAX_PERMITS),
                 )),
@@ -114,7 +116,11 @@ impl Pool {
         let mut closed = Vec::new();
         self.origins().retain(|_, origin| {
             let mut idle = origin.idle();
-            let (keep, drop): (Vec<_>, Vec<_>) = idle.drain(..).partition(|each| origin.is_good(each));
+            let (mut keep, mut drop) = (Vec::new(), Vec::new());
+            for mut each in idle.drain(..) {
+                let good = origin.is_young(&each) && each.connection.socket.is_quiet();
+                if good { &mut keep } else { &mut drop }.push(each);
+            }
             *idle = keep;
             closed.extend(drop);
             // The only reference: nobody uses or waits for a connection.
@@ -134,45 +140,29 @@ impl Pool {
 }
 
 impl Origin {
+    /// The right to use a connection, if nobody waits for it.
+    pub(super) fn try_permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.permits).try_acquire_owned().ok()
+    }
+
     /// Waits in order for the right to use a connection.
     pub(super) async fn permit(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
         Arc::clone(&self.permits).acquire_owned().await
     }
 
     /// The most recently used idle connection that is good.
-    pub(super) async fn take_idle(&self, handle: &Handle) -> Option<Connection> {
+    pub(super) fn take_idle(&self) -> Option<Connection> {
         loop {
-            let (mut connection, ready) = self.pop()?;
-            if ready {
-                return Some(connection);
-            }
-            // Its reader has the last byte, its task has not finished the exchange yet.
-            tokio::select! {
-                settled = connection.sender.ready() => if settled.is_ok() { return Some(connection) },
-                () = super::timer::sleep(handle, SETTLE) => {}
+            // Whatever is not good is closed outside the lock.
+            let mut newest = self.idle().pop()?;
+            if self.is_young(&newest) && newest.connection.socket.is_quiet() {
+                return Some(newest.connection);
             }
         }
     }
 
-    fn pop(&self) -> Option<(Connection, bool)> {
-        let mut idle = self.idle();
-        let mut closed = Vec::new();
-        let mut index = idle.len();
-        while index > 0 {
-            index -= 1;
-            match idle.get(index) {
-                Some(each) if !self.is_good(each) => closed.push(idle.remove(index)),
-                Some(each) if each.connection.sender.is_ready() => {
-                    return Some((idle.remove(index).connection, true));
-                }
-                _ => {}
-            }
-        }
-        idle.pop().map(|each| (each.connection, false))
-    }
-
-    fn is_good(&self, idle: &Idle) -> bool {
-        !idle.connection.sender.is_closed() && idle.since.elapsed() < self.keep_for
+    fn is_young(&self, idle: &Idle) -> bool {
+        idle.since.elapsed() < self.keep_for
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {

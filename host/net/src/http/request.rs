@@ -1,12 +1,10 @@
 //! What is sent.
 
-use super::outgoing::{Gate, Outgoing, Progress};
+use super::outgoing::{Outgoing, body_length};
 use super::url::Target;
 use crate::limits::NetLimits;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use std::sync::Arc;
 use std::time::Duration;
 use wasmount_types::{Blame, Error, ErrorKind, Result};
 
@@ -49,11 +47,11 @@ impl From<Bytes> for RequestBody {
     }
 }
 
-/// A request in hyper's form, and what has to be watched while it is under way.
+/// A request as it is written to a connection, and what matters for its answer.
 pub(super) struct Prepared {
-    pub(super) request: http::Request<Outgoing>,
-    pub(super) progress: Arc<Progress>,
-    pub(super) gate: Option<Arc<Gate>>,
+    pub(super) outgoing: Outgoing,
+    /// The answer has no body, whatever its head says.
+    pub(super) bodiless: bool,
     /// The method changes nothing on the server.
     pub(super) safe: bool,
 }
@@ -66,49 +64,27 @@ pub(super) fn prepare(
     proxy: Option<&crate::tls::Proxy>,
     limits: &NetLimits,
 ) -> Result<Prepared> {
-    let method = Method::from_bytes(request.method.as_bytes())
-        .ok()
-        .filter(|method| method != Method::CONNECT)
-        .ok_or_else(|| invalid(format!("{:?} is not a method that can be sent", request.method)))?;
-    let mut headers = checked_headers(&request.headers, limits)?;
-    headers.insert(http::header::HOST, target.host_header()?);
-    if let Some(authorization) = proxy.and_then(|proxy| proxy.authorization.as_ref()) {
-        let mut value =
-            HeaderValue::from_str(authorization).map_err(|_| invalid("proxy user is malformed".into()))?;
-        value.set_sensitive(true);
-        headers.insert(http::header::PROXY_AUTHORIZATION, value);
-    }
-    let has_body = request.body.is_some();
-    let progress = Arc::new(Progress::default());
-    let mut body = Outgoing::new(request.body, Arc::clone(&progress), target.to_string());
+    let length = request.body.as_ref().map(body_length);
     // There is nothing to hold back of an empty body.
-    let gate = (request.expect_continue && body.length() != Some(0)).then(|| body.hold());
-    if has_body {
-        match body.length() {
-            Some(length) => headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length)),
-            None => headers.insert(http::header::TRANSFER_ENCODING, HeaderValue::from_static("chunked")),
-        };
-    }
-    if gate.is_some() {
-        headers.insert(http::header::EXPECT, HeaderValue::from_static("100-continue"));
-    }
-    let safe = is_safe(&method);
-    let mut built = http::Request::new(body);
-    *built.method_mut() = method;
-    *built.uri_mut() = target.request_target(proxy.is_some())?;
-    *built.headers_mut() = headers;
-    if let Some(gate) = &gate {
-        let gate = Arc::clone(gate);
-        hyper::ext::on_informational(&mut built, move |response| {
-            if response.status() == http::StatusCode::CONTINUE {
-                gate.open();
-            }
-        });
-    }
-    Ok(Prepared { request: built, progress, gate, safe })
+    let held = request.expect_continue && length.is_some_and(|length| length != Some(0));
+    let head = head(&request, target, proxy, length, held, limits)?;
+    let (bodiless, safe) = (request.method == "HEAD", is_safe(&request.method));
+    Ok(Prepared { outgoing: Outgoing::new(head, request.body, held), bodiless, safe })
 }
 
-fn checked_headers(headers: &[(String, Vec<u8>)], limits: &NetLimits) -> Result<HeaderMap> {
+/// The head of a request (RFC 9112, sections 3 and 5). `length`: of the body, if there is one, and it is known.
+fn head(
+    request: &HttpRequest,
+    target: &Target,
+    proxy: Option<&crate::tls::Proxy>,
+    length: Option<Option<u64>>,
+    held: bool,
+    limits: &NetLimits,
+) -> Result<Vec<u8>> {
+    let (method, headers) = (&request.method, &request.headers);
+    if !is_token(method.as_bytes()) || method == "CONNECT" {
+        return Err(invalid(format!("{method:?} is not a method that can be sent")));
+    }
     let bytes: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
     if headers.len() > limits.headers || bytes > limits.head_bytes {
         return Err(invalid(format!(
@@ -118,20 +94,55 @@ fn checked_headers(headers: &[(String, Vec<u8>)], limits: &NetLimits) -> Result<
             headers.len(),
         )));
     }
-    let mut checked = HeaderMap::with_capacity(headers.len() + 3);
+    let path = target.request_target(proxy.is_some());
+    let mut head = Vec::with_capacity(256 + path.len() + bytes + 4 * headers.len());
+    let mut line = |parts: [&[u8]; 3]| {
+        parts.into_iter().for_each(|part| head.extend_from_slice(part));
+        head.extend_from_slice(b"\r\n");
+    };
+    line([format!("{method} ").as_bytes(), path.as_bytes(), b" HTTP/1.1"]);
+    line([b"host", b": ", target.authority().as_bytes()]);
     for (name, value) in headers {
-        let parsed = HeaderName::from_bytes(name.as_bytes())
-            .map_err(|_| invalid(format!("{name:?} is not a header name")))?;
-        if is_owned(parsed.as_str()) {
-            return Err(invalid(format!("the header {parsed} belongs to the host; leave it out")));
+        if !is_token(name.as_bytes()) {
+            return Err(invalid(format!("{name:?} is not a header name")));
+        }
+        let name = name.to_ascii_lowercase();
+        if is_owned(&name) {
+            return Err(invalid(format!("the header {name} belongs to the host; leave it out")));
         }
         // The value is not shown: it may be a credential.
-        let mut value = HeaderValue::from_bytes(value)
-            .map_err(|_| invalid(format!("the value of the header {parsed} has a control character")))?;
-        value.set_sensitive(parsed == http::header::AUTHORIZATION);
-        checked.append(parsed, value);
+        if !is_field_value(value) {
+            return Err(invalid(format!("the value of the header {name} has a control character")));
+        }
+        line([name.as_bytes(), b": ", value]);
     }
-    Ok(checked)
+    if let Some(authorization) = proxy.and_then(|proxy| proxy.authorization.as_ref()) {
+        if !is_field_value(authorization.as_bytes()) {
+            return Err(invalid("proxy user is malformed".into()));
+        }
+        line([b"proxy-authorization", b": ", authorization.as_bytes()]);
+    }
+    match length {
+        Some(Some(length)) => line([b"content-length", b": ", length.to_string().as_bytes()]),
+        Some(None) => line([b"transfer-encoding", b": ", b"chunked"]),
+        None => {}
+    }
+    if held {
+        line([b"expect", b": ", b"100-continue"]);
+    }
+    line([b"", b"", b""]);
+    Ok(head)
+}
+
+/// A token (RFC 9110, section 5.6.2).
+fn is_token(text: &[u8]) -> bool {
+    let special = b"!#$%&'*+-.^_`|~";
+    !text.is_empty() && text.iter().all(|byte| byte.is_ascii_alphanumeric() || special.contains(byte))
+}
+
+/// No control character but the tab (RFC 9110, section 5.5).
+fn is_field_value(value: &[u8]) -> bool {
+    value.iter().all(|byte| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f))
 }
 
 /// Hop-by-hop headers (RFC 9110, section 7.6.1) and those that frame the message.
@@ -151,8 +162,8 @@ fn is_owned(name: &str) -> bool {
 }
 
 /// Methods that change nothing (RFC 9110, section 9.2.1; `PROPFIND` RFC 4918, `REPORT` RFC 3253, `SEARCH` RFC 5323).
-fn is_safe(method: &Method) -> bool {
-    matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PROPFIND" | "REPORT" | "SEARCH")
+fn is_safe(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PROPFIND" | "REPORT" | "SEARCH")
 }
 
 fn invalid(message: String) -> Error {
@@ -163,18 +174,15 @@ fn invalid(message: String) -> Error {
 mod tests {
     use super::*;
 
-    fn prepared(
-        headers: Vec<(String, Vec<u8>)>,
-        body: Option<RequestBody>,
-        method: &str,
-    ) -> Result<Prepared> {
+    fn prepared(headers: Vec<(String, Vec<u8>)>, body: Option<RequestBody>, method: &str) -> Result<Vec<u8>> {
         let target = Target::parse("http://h:1/p").unwrap();
+        let length = body.as_ref().map(body_length);
         let request = HttpRequest { method: method.into(), headers, body, ..HttpRequest::default() };
-        prepare(request, &target, None, &NetLimits::default())
+        head(&request, &target, None, length, false, &NetLimits::default())
     }
 
     fn refused(headers: Vec<(String, Vec<u8>)>, method: &str) -> String {
-        let error = prepared(headers, None, method).err().expect("refused");
+        let error = prepared(headers, None, method).expect_err("refused");
         assert_eq!((error.kind, error.blame), (ErrorKind::Invalid, Blame::Plugin));
         error.message
     }
@@ -209,23 +217,17 @@ mod tests {
 
     #[test]
     fn only_framing_headers_are_added() {
-        let names = |body, method| {
-            let prepared = prepared(vec![("x-a".into(), b"\xff".to_vec())], body, method).unwrap();
-            let mut names: Vec<_> =
-                prepared.request.headers().iter().map(|(name, value)| format!("{name}={value:?}")).collect();
-            names.sort();
-            names.join(" ")
+        let fields = |body, method| {
+            let head = prepared(vec![("X-A".into(), b"\xff".to_vec())], body, method).unwrap();
+            let lines = head.strip_prefix(format!("{method} /p HTTP/1.1\r\n").as_bytes()).unwrap();
+            lines.escape_ascii().to_string()
         };
-        assert_eq!(names(None, "PUT"), r#"host="h:1" x-a="\xff""#);
-        assert_eq!(
-            names(Some(RequestBody::Chunks(vec![])), "GET"),
-            r#"content-length="0" host="h:1" x-a="\xff""#
-        );
-        assert_eq!(
-            names(Some(Bytes::from("abc").into()), "PUT"),
-            r#"content-length="3" host="h:1" x-a="\xff""#
-        );
+        let all = r"host: h:1\r\nx-a: \xff\r\n";
+        let with = |field: &str| format!(r"{all}{field}\r\n");
+        assert_eq!(fields(None, "PUT"), with(""));
+        assert_eq!(fields(Some(RequestBody::Chunks(vec![])), "GET"), with(r"content-length: 0\r\n"));
+        assert_eq!(fields(Some(Bytes::from("abc").into()), "PUT"), with(r"content-length: 3\r\n"));
         let stream = RequestBody::Stream { length: None, pieces: Box::pin(futures::stream::empty()) };
-        assert_eq!(names(Some(stream), "PUT"), r#"host="h:1" transfer-encoding="chunked" x-a="\xff""#);
+        assert_eq!(fields(Some(stream), "PUT"), with(r"transfer-encoding: chunked\r\n"));
     }
 }

@@ -1,7 +1,6 @@
 //! What comes back.
 
 use super::ResponseBody;
-use http::HeaderMap;
 
 /// The head of a response, and its body which may still be arriving. Every status is a response, 5xx too; redirects
 /// are never followed.
@@ -20,13 +19,4 @@ impl HttpResponse {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(each, _)| each == name).map(|(_, value)| value.as_str())
     }
-}
-
-pub(super) fn text_headers(headers: &HeaderMap) -> Vec<(String, String)> {
-    let text = |value: &[u8]| match std::str::from_utf8(value) {
-        Ok(text) => text.to_owned(),
-        // The first 256 code points of Unicode are ISO 8859-1.
-        Err(_) => value.iter().map(|byte| char::from(*byte)).collect(),
-    };
-    headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value.as_bytes()))).collect()
 }

@@ -1,12 +1,11 @@
 //! Timers that live on the client's runtime, whoever waits for them.
 
-use std::pin::Pin;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::Sleep;
 
 /// A timer of the runtime behind `handle`; may be polled anywhere.
-pub(super) fn sleep(handle: &Handle, duration: Duration) -> Pin<Box<Sleep>> {
+pub(super) fn sleep(handle: &Handle, duration: Duration) -> Sleep {
     let _inside = handle.enter();
-    Box::pin(tokio::time::sleep(duration))
+    tokio::time::sleep(duration)
 }

@@ -21,6 +21,9 @@ const PIECE: usize = size_of::<Piece>();
 /// Largest piece that usually comes out of a response (`NetLimits::read_buffer`).
 const FRAME: usize = 256 * 1024;
 
+/// What a response holds while nobody reads it: what arrived with its head (`wasmount_net::NetStats::body_buffer_bytes`).
+const HELD: usize = 32 * 1024;
+
 /// Pieces of a response below this size are put together while it is collected: each costs more than its bytes.
 const SMALL: usize = 64 * 1024;
 
@@ -38,7 +41,7 @@ pub(crate) struct Held {
 pub(crate) enum Piece {
     Bytes(Held),
     Zeros(u64),
-    Stream(ResponseBody),
+    Stream(Box<ResponseBody>),
 }
 
 impl Piece {
@@ -82,9 +85,9 @@ fn not_repeatable() -> Error {
 impl Pieces {
     /// The content of a response. What its connection and its handle hold while nobody reads is charged.
     pub(crate) fn stream(stream: ResponseBody, budget: &Arc<BufferBudget>) -> Result<Self> {
-        let held = stream.len().map_or(FRAME, |length| usize::try_from(length).unwrap_or(FRAME).min(FRAME));
+        let held = stream.len().map_or(HELD, |length| usize::try_from(length).unwrap_or(HELD).min(HELD));
         let charge = Some(Arc::new(budget.charge(held)?));
-        Ok(Self { queue: VecDeque::from([Piece::Stream(stream)]), _charge: charge })
+        Ok(Self { queue: VecDeque::from([Piece::Stream(Box::new(stream))]), _charge: charge })
     }
 
     /// Pieces in order.
@@ -219,6 +222,26 @@ impl Pieces {
                 },
             }
         }
+    }
+
+    /// Appends the next bytes to `into`, which has room: at least one, at most what fits. `None` at the end. After an error
+    /// there is nothing more. Those of a response come straight from its connection. Dropping the future loses nothing.
+    pub(crate) async fn read_into(&mut self, into: &mut BytesMut) -> Option<Result<usize>> {
+        while let Piece::Stream(stream) = self.queue.front_mut()? {
+            match stream.read_into(into).await {
+                Some(Ok(count)) => return Some(Ok(count)),
+                Some(Err(error)) => {
+                    self.queue.clear();
+                    return Some(Err(error));
+                }
+                None => _ = self.queue.pop_front(),
+            }
+        }
+        let held = self.next(into.capacity() - into.len()).await?;
+        Some(held.map(|held| {
+            into.extend_from_slice(&held.bytes);
+            held.bytes.len()
+        }))
     }
 
     /// Bytes that [`Self::next`] or [`Self::collect`] gave, charged. Where the budget does not allow that they are put back, so

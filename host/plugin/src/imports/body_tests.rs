@@ -4,7 +4,10 @@ use super::*;
 use crate::limits::Limits;
 
 fn budget(bytes: usize) -> Arc<BufferBudget> {
-    BufferBudget::new(&Limits { buffers: bytes, ..Limits::default() })
+    BufferBudget::new(
+        &Limits { buffers: bytes, ..Limits::default() },
+        crate::instance::GuestMemory::new(u64::MAX).share(Default::default()),
+    )
 }
 
 fn held(text: &'static str) -> Piece {

@@ -6,7 +6,7 @@ use super::types::to_wit;
 use super::wit::buffers as wit;
 use super::wit::types::{ByteRange, Error as WitError};
 use super::{interruptible, push, too_large, with};
-use crate::instance::{GuestState, HasGuest};
+use crate::instance::{GuestState, HasGuest, Share};
 use crate::limits::Limits;
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -31,6 +31,8 @@ pub struct Buffer(pub(crate) Held);
 pub(crate) struct BufferBudget {
     used: AtomicUsize,
     limit: usize,
+    /// Of what all instances have together.
+    share: Share,
     /// Digests that are being computed.
     digests: Arc<Semaphore>,
 }
@@ -43,21 +45,33 @@ const DIGESTS: usize = 2;
 const MAX_DIGEST: u64 = 8 << 30;
 
 impl BufferBudget {
-    pub(crate) fn new(limits: &Limits) -> Arc<Self> {
+    pub(crate) fn new(limits: &Limits, share: Share) -> Arc<Self> {
         let digests = Arc::new(Semaphore::new(DIGESTS));
-        Arc::new(Self { used: AtomicUsize::new(0), limit: limits.buffers, digests })
+        Arc::new(Self { used: AtomicUsize::new(0), limit: limits.buffers, share, digests })
     }
 
     /// Takes so many bytes until the charge is dropped.
     pub(crate) fn charge(self: &Arc<Self>, bytes: usize) -> Result<Charge, Error> {
         let add = |used: usize| used.checked_add(bytes).filter(|used| *used <= self.limit);
-        match self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, add) {
-            Ok(_) => Ok(Charge { budget: self.clone(), bytes }),
-            Err(_) => Err(too_large(format_args!(
+        if self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, add).is_err() {
+            return Err(too_large(format_args!(
                 "more than {} bytes in live buffers; drop them earlier",
                 self.limit
-            ))),
+            )));
         }
+        if !self.share.take(bytes) {
+            self.used.fetch_sub(bytes, Ordering::SeqCst);
+            return Err(too_large(format_args!(
+                "all plugins together wanted more than the {} MiB of memory they may have; raise --memory",
+                self.share.mib()
+            )));
+        }
+        Ok(Charge { budget: self.clone(), bytes })
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::SeqCst);
+        self.share.give(bytes);
     }
 }
 
@@ -76,7 +90,7 @@ impl Charge {
     /// Gives back what is over `bytes`.
     pub(crate) fn shrink(&mut self, bytes: usize) {
         let over = self.bytes.saturating_sub(bytes);
-        self.budget.used.fetch_sub(over, Ordering::SeqCst);
+        self.budget.give_back(over);
         self.bytes -= over;
     }
 
@@ -88,7 +102,7 @@ impl Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.bytes, Ordering::SeqCst);
+        self.budget.give_back(self.bytes);
     }
 }
 

@@ -5,14 +5,15 @@
 //! close first) or when the guest traps; then everything in flight is lost at once.
 
 use super::limiter::{Budget, Violation};
+use super::meter::{Meter, OneMore};
+use super::residence::Resident;
 use super::state::{GuestState, Rights};
 use crate::engine::{FUEL, Machine};
-use futures::future::BoxFuture;
+use futures::future::{AbortHandle, BoxFuture, FutureExt as _};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::AbortHandle;
 use wasmount_types::{Blame, Error, ErrorKind};
 use wasmtime::component::{Accessor, InstancePre};
 use wasmtime::{Store, UpdateDeadline};
@@ -33,11 +34,16 @@ pub(crate) trait Start: Sized + Send + Sync + 'static {
     fn close<'a>(acc: &'a Accessor<GuestState>, exports: &'a Self) -> BoxFuture<'a, wasmtime::Result<()>>;
 }
 
+/// A job, counted as waiting until it is taken.
+pub(super) type Queued<E> = (Job<E>, OneMore);
+
 /// A handle to a running instance. When the last one is dropped, the instance is closed.
 pub(crate) struct Instance<E> {
-    pub(super) jobs: mpsc::Sender<Job<E>>,
+    pub(super) jobs: mpsc::Sender<Queued<E>>,
     pub(super) control: tokio::runtime::Handle,
     pub(super) grace: std::time::Duration,
+    /// Counts what the mount's instances do.
+    pub(crate) meter: Arc<Meter>,
     life: Arc<Life>,
     task: AbortHandle,
     answered: AtomicU64,
@@ -71,7 +77,8 @@ impl Drop for EndOfTask {
 }
 
 impl<E: Start> Instance<E> {
-    /// Instantiates a component on the guests' threads. Bounded by the limits' `describe` time.
+    /// Instantiates a component. Its task runs where the mount's sockets live (see [`super::residence`]), or on the guests'
+    /// threads if it has no network. Bounded by the limits' `describe` time.
     pub(crate) async fn start(
         machine: &Machine,
         pre: InstancePre<GuestState>,
@@ -84,21 +91,27 @@ impl<E: Start> Instance<E> {
         let (ready, started) = oneshot::channel();
         let count_fuel = machine.count_fuel;
         let end = EndOfTask(life.clone());
-        let task = machine.guests()?.spawn(async move {
+        let away = machine.guests()?;
+        let home = rights.net.as_ref().map_or_else(|| away.clone(), |net| net.handle().clone());
+        let (meter, counting) = (rights.meter.clone(), rights.meter.clone());
+        let work = async move {
             let end = end;
             let log = rights.log.clone();
             if let Err(error) = run::<E>(pre, rights, count_fuel, queue, ready).await {
                 let reason = reason(&error, &log);
                 tracing::debug!(target: "plugin", plugin = log.plugin(), "instance ended: {error:?}");
+                meter.trapped();
                 end.0.end(|| reason.into());
             }
-        });
+        };
+        let task = Resident::settle(work, home, away, counting.clone(), machine.ticker.clone());
         let instance = Arc::new(Self {
             jobs,
             control: machine.control()?,
             grace: limits.grace,
+            meter: counting,
             life,
-            task: task.abort_handle(),
+            task,
             answered: AtomicU64::new(0),
         });
         match tokio::time::timeout(limits.describe, started).await {
@@ -192,10 +205,10 @@ async fn run<E: Start>(
     pre: InstancePre<GuestState>,
     rights: Rights,
     count_fuel: bool,
-    queue: mpsc::Receiver<Job<E>>,
+    queue: mpsc::Receiver<Queued<E>>,
     ready: oneshot::Sender<()>,
 ) -> wasmtime::Result<()> {
-    let limits = rights.limits.clone();
+    let (limits, meter) = (rights.limits.clone(), rights.meter.clone());
     let (closing, is_closing) = watch::channel(false);
     let budget = Arc::new(Budget::default());
     let state = GuestState::new(rights, budget, is_closing);
@@ -205,7 +218,7 @@ async fn run<E: Start>(
     let _ = ready.send(());
     let driven = store.run_concurrent(async |acc| {
         let mut calls = FuturesUnordered::new();
-        drive(acc, &exports, queue, limits.in_flight, &mut calls).await?;
+        drive(acc, &exports, queue, (limits.in_flight, &meter), &mut calls).await?;
         let _ = closing.send(true);
         // Nobody holds the instance any more, so nobody waits for what is still in flight.
         let ended = tokio::time::timeout(limits.grace, async {
@@ -228,8 +241,8 @@ async fn run<E: Start>(
 async fn drive<'a, E: Start>(
     acc: &'a Accessor<GuestState>,
     exports: &'a E,
-    mut queue: mpsc::Receiver<Job<E>>,
-    in_flight: usize,
+    mut queue: mpsc::Receiver<Queued<E>>,
+    (in_flight, meter): (usize, &Meter),
     calls: &mut FuturesUnordered<BoxFuture<'a, wasmtime::Result<()>>>,
 ) -> wasmtime::Result<()> {
     loop {
@@ -237,7 +250,10 @@ async fn drive<'a, E: Start>(
             biased;
             Some(ended) = calls.next(), if !calls.is_empty() => ended?,
             job = queue.recv(), if calls.len() < in_flight => match job {
-                Some(job) => calls.push(job(acc, exports)),
+                Some((job, _queued)) => {
+                    let inside = meter.in_flight.one();
+                    calls.push(job(acc, exports).inspect(move |_| drop(inside)).boxed());
+                }
                 None => return Ok(()),
             },
         }

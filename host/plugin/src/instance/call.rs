@@ -55,13 +55,14 @@ pub(crate) async fn call<E: Start, R>(
     deadline: Instant,
     job: impl FnOnce(Arc<CallState>, oneshot::Sender<R>) -> Job<E>,
 ) -> Result<R, Failure> {
+    instance.meter.call();
     let state = Arc::new(CallState::default());
     let mut guard = GiveUp { call: state.clone(), instance, armed: true };
     let (reply, answer) = oneshot::channel();
     let job = job(state.clone(), reply);
     let work = async {
         // Errors of both mean that the instance is gone.
-        instance.jobs.send(job).await.ok()?;
+        instance.jobs.send((job, instance.meter.queued.one())).await.ok()?;
         answer.await.ok()
     };
     match timeout_at(deadline.into(), work).await {
@@ -72,11 +73,15 @@ pub(crate) async fn call<E: Start, R>(
         }
         Ok(None) => {
             guard.armed = false;
+            instance.meter.failed();
             // The reason is written right after the calls were dropped.
             let reason = tokio::time::timeout(instance.grace, instance.death()).await;
             Err(Failure::Lost(reason.unwrap_or_else(|_| "its task ended".into())))
         }
-        Err(_) => Err(Failure::TimedOut { waiting: state.is_waiting() }),
+        Err(_) => {
+            instance.meter.failed();
+            Err(Failure::TimedOut { waiting: state.is_waiting() })
+        }
     }
 }
 

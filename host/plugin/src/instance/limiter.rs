@@ -1,5 +1,6 @@
 //! Memory and processor time of an instance. Exceeding either traps.
 
+use super::memory::Share;
 use crate::engine::TICK;
 use crate::limits::Limits;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,6 +13,9 @@ pub(crate) enum Violation {
     /// Of linear memory.
     #[error("it wanted more than {0} MiB of memory")]
     Memory(usize),
+    /// Of what all instances have together.
+    #[error("all plugins together wanted more than the {0} MiB of memory they may have; raise --memory")]
+    AllMemory(u64),
     /// Of a table.
     #[error("it wanted a table of more than {0} elements")]
     Table(usize),
@@ -24,15 +28,17 @@ pub(crate) enum Violation {
 #[derive(Debug)]
 pub(crate) struct Limiter {
     memory: usize,
+    share: Share,
     max_memory: usize,
     max_table: usize,
     max_items: usize,
 }
 
 impl Limiter {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &Limits, share: Share) -> Self {
         Self {
             memory: 0,
+            share,
             max_memory: limits.linear_memory,
             max_table: limits.table_elements,
             max_items: limits.core_items,
@@ -45,6 +51,12 @@ impl ResourceLimiter for Limiter {
         let total = self.memory.saturating_sub(current).saturating_add(desired);
         if total > self.max_memory {
             return Err(Violation::Memory(self.max_memory >> 20).into());
+        }
+        match total.checked_sub(self.memory) {
+            Some(more) if self.share.take(more) => {}
+            Some(_) => return Err(Violation::AllMemory(self.share.mib()).into()),
+            // A memory never shrinks; then there is nothing to take.
+            None => return Ok(true),
         }
         self.memory = total;
         Ok(true)
@@ -67,6 +79,12 @@ impl ResourceLimiter for Limiter {
 
     fn memories(&self) -> usize {
         self.max_items
+    }
+}
+
+impl Drop for Limiter {
+    fn drop(&mut self) {
+        self.share.give(self.memory);
     }
 }
 
@@ -99,16 +117,26 @@ impl Budget {
 
 #[cfg(test)]
 mod tests {
+    use super::super::memory::GuestMemory;
     use super::*;
 
     #[test]
     fn memories_are_counted_together() {
-        let mut limiter = Limiter::new(&Limits { linear_memory: 10 << 20, ..Limits::default() });
+        let limits = Limits { linear_memory: 10 << 20, ..Limits::default() };
+        let all = GuestMemory::new(12 << 20);
+        let mut limiter = Limiter::new(&limits, all.share(Default::default()));
         assert!(limiter.memory_growing(0, 6 << 20, None).unwrap());
         assert!(limiter.memory_growing(0, 3 << 20, None).unwrap());
         assert!(limiter.memory_growing(3 << 20, 4 << 20, None).unwrap());
         let error = limiter.memory_growing(6 << 20, 7 << 20, None).unwrap_err();
         assert!(matches!(error.downcast_ref(), Some(Violation::Memory(10))));
+        // 10 MiB are left of what all have.
+        let mut other = Limiter::new(&limits, all.share(Default::default()));
+        assert!(other.memory_growing(0, 2 << 20, None).unwrap());
+        let error = other.memory_growing(2 << 20, 3 << 20, None).unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(Violation::AllMemory(12))));
+        drop(limiter);
+        assert!(other.memory_growing(2 << 20, 10 << 20, None).unwrap());
     }
 
     #[test]

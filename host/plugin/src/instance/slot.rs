@@ -1,11 +1,10 @@
 //! The place of a mount's instance: what is handed to the core stays, the instance in it is replaced when it dies.
 
 use super::actor::{Instance, Start};
-use futures::future::BoxFuture;
+use futures::future::{AbortHandle, BoxFuture};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex as AsyncMutex;
-use tokio::task::AbortHandle;
 use tokio::time::{sleep_until, timeout_at};
 use wasmount_types::{Blame, Error, ErrorKind};
 
@@ -184,6 +183,7 @@ impl<E: Start> Slot<E> {
             let mut state = slot.state();
             match &opened {
                 Ok(instance) => {
+                    instance.meter.replaced();
                     state.current = Some(instance.clone());
                     (state.failures, state.failure, state.not_before) = (0, None, None);
                 }

@@ -2,6 +2,8 @@
 
 use super::calls::CallTable;
 use super::limiter::{Budget, Limiter};
+use super::memory::GuestMemory;
+use super::meter::Meter;
 use crate::imports::{BufferBudget, LogSink};
 use crate::limits::Limits;
 use crate::wasi;
@@ -22,6 +24,10 @@ pub(crate) struct Rights {
     pub(crate) net: Option<Arc<MountNet>>,
     /// Where its log lines go.
     pub(crate) log: Arc<LogSink>,
+    /// What all instances of the process may use together.
+    pub(crate) memory: Arc<GuestMemory>,
+    /// Counts what the mount's instances do.
+    pub(crate) meter: Arc<Meter>,
     /// Measures calls, in tests.
     pub(crate) fuel: Option<Arc<FuelMeter>>,
 }
@@ -67,10 +73,10 @@ impl GuestState {
         Self {
             table: table(),
             wasi_table: table(),
-            buffers: BufferBudget::new(&rights.limits),
+            buffers: BufferBudget::new(&rights.limits, rights.memory.share(rights.meter.buffers.clone())),
             calls: CallTable::default(),
             budget,
-            limiter: Limiter::new(&rights.limits),
+            limiter: Limiter::new(&rights.limits, rights.memory.share(rights.meter.memory.clone())),
             closing,
             started: Instant::now(),
             wasi: wasi::empty(&rights.log),

@@ -77,6 +77,7 @@ impl Sandbox {
             persistent_volume: None,
             read_only: true,
             strict_options: false,
+            cache_namespace: None,
             secrets_dir: "/nonexistent".into(),
             tls: TlsSettings::default(),
             request_timeout: Duration::from_secs(30),

@@ -160,3 +160,76 @@ async fn a_small_rest_is_drained_and_a_large_one_is_not() {
     fetch(&net, server.url("/small")).await.unwrap();
     assert_eq!(server.connections(), 2);
 }
+
+#[tokio::test]
+async fn bodies_of_every_framing_are_received_into_the_readers_memory() {
+    let seed: u64 =
+        std::env::var("WASMOUNT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64
+        });
+    // Numerical Recipes' generator: which sizes come is all that depends on it.
+    let mut state = seed;
+    let mut below = move |limit: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % limit
+    };
+    let content: Arc<Vec<u8>> = Arc::new((0..300_000u32).map(|at| (at ^ (at >> 8)) as u8).collect());
+    let mut cuts: Vec<usize> = (0..40).map(|_| below(content.len())).collect();
+    cuts.extend([0, content.len()]);
+    cuts.sort_unstable();
+    cuts.dedup();
+    let (sent, cuts) = (content.clone(), Arc::new(cuts));
+    let server = Server::start(move |mut peer| {
+        let (sent, cuts) = (sent.clone(), cuts.clone());
+        async move {
+            while let Some(head) = peer.head().await {
+                let framing = match head.split(' ').nth(1).unwrap() {
+                    "/chunked" => "transfer-encoding: chunked\r\n".to_owned(),
+                    "/length" => format!("content-length: {}\r\n", sent.len()),
+                    _ => "connection: close\r\n".to_owned(),
+                };
+                peer.say(format!("HTTP/1.1 200 OK\r\n{framing}\r\n")).await;
+                for pair in cuts.windows(2) {
+                    let piece = &sent[pair[0]..pair[1]];
+                    if head.contains("/chunked") {
+                        peer.say(format!("{:X}\r\n", piece.len())).await;
+                    }
+                    peer.say(piece).await;
+                    if head.contains("/chunked") {
+                        peer.say("\r\n").await;
+                    }
+                }
+                if head.contains("/chunked") {
+                    peer.say("0\r\n\r\n").await;
+                }
+                if head.contains("/close") {
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    let (client, net) = Setup::default().build(server.address);
+    for path in ["/length", "/chunked", "/length", "/close"] {
+        let mut body = net.send(get(server.url(path))).await.unwrap().body;
+        let mut all = Vec::new();
+        loop {
+            let room = 1 + below(50_000);
+            let mut block = bytes::BytesMut::with_capacity(room);
+            let (capacity, address) = (block.capacity(), block.as_ptr());
+            match body.read_into(&mut block).await {
+                Some(count) => assert_eq!(count.unwrap(), block.len(), "seed {seed}"),
+                None => break,
+            }
+            assert!(!block.is_empty() && block.capacity() == capacity && block.as_ptr() == address);
+            all.extend_from_slice(&block);
+        }
+        assert!(all == *content, "{path}: {} bytes, seed {seed}", all.len());
+        assert_eq!(body.received(), content.len() as u64);
+    }
+    assert_eq!(server.connections(), 1, "seed {seed}");
+    let stats = client.stats();
+    assert_eq!((stats.requests, stats.responses, stats.failures), (4, [0, 4, 0, 0, 0], 0));
+    assert_eq!((stats.connects, stats.connections_open, stats.body_buffer_bytes), (1, 0, 0));
+    assert_eq!(stats.bytes_received, 4 * content.len() as u64);
+}

@@ -86,16 +86,28 @@ async fn a_body_that_fails_or_lies_fails_the_request() {
     let net = net(&server);
     let own = Error::new(ErrorKind::Corrupt, Blame::Host, "the cache is broken");
     let lies = "as long as its content-length";
-    for (length, pieces, message) in [
+    let bad = [
         (None, vec![Ok(Bytes::from("a")), Err(own.clone())], "the cache is broken"),
         (Some(5), vec![Ok(Bytes::from("abc"))], lies),
         (Some(2), vec![Ok(Bytes::from("abc"))], lies),
-    ] {
-        let body = Some(RequestBody::Stream { length, pieces: futures::stream::iter(pieces).boxed() });
-        let request = HttpRequest { body, method: "PUT".into(), ..get(server.url("/")) };
-        let error = net.send(request).await.unwrap_err();
-        assert!(error.message.contains(message), "{error}");
-        assert_eq!(error.effect, Effect::Unknown);
+    ];
+    for (length, pieces, message) in bad {
+        for (pause, effect) in [(0, Effect::None), (50, Effect::Unknown)] {
+            // The first piece comes at once and begins the request; what is wrong shows at once, or when it has left.
+            let first = futures::stream::iter([Ok(Bytes::from("x"))]);
+            let rest = futures::stream::iter(pieces.clone()).then(move |piece| async move {
+                if pause > 0 {
+                    tokio::time::sleep(Duration::from_millis(pause)).await;
+                }
+                piece
+            });
+            let length = length.map(|length| length + 1);
+            let body = Some(RequestBody::Stream { length, pieces: first.chain(rest).boxed() });
+            let request = HttpRequest { body, method: "PUT".into(), ..get(server.url("/")) };
+            let error = net.send(request).await.unwrap_err();
+            assert!(error.message.contains(message), "{error}");
+            assert_eq!(error.effect, effect, "{error}");
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The bytes of a `get`, counted against what the plugin said about them.
 
 use crate::imports::body::Pieces;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use wasmount_core::ports::{BoxFuture, ObjectBody};
 use wasmount_types::{Blame, ByteRange, Error, ErrorKind};
 
@@ -38,45 +38,51 @@ pub(super) fn expected(range: Option<ByteRange>, offset: u64, size: u64) -> Resu
     }
 }
 
+/// `plugin NAME: KEY`, for messages.
+pub(super) type What = Box<dyn Fn() -> String + Send + Sync>;
+
 /// A content that ends with `corrupt` if it is longer or shorter than expected.
 pub(super) struct CheckedBody {
     pieces: Pieces,
     expected: Expected,
     received: u64,
-    /// `key of plugin NAME`.
-    what: String,
+    what: What,
     ended: bool,
 }
 
 impl CheckedBody {
     /// Checks the length at once if it is known.
-    pub(super) fn new(pieces: Pieces, mut expected: Expected, what: String) -> Result<Self, Error> {
+    pub(super) fn new(pieces: Pieces, mut expected: Expected, what: What) -> Result<Self, Error> {
         if let Some(length) = pieces.len() {
             if length != expected.length && length != expected.or {
-                return Err(wrong(&what, format_args!("{length} bytes"), expected));
+                return Err(wrong(&what(), format_args!("{length} bytes"), expected));
             }
             expected = Expected { length, or: length };
         }
         Ok(Self { pieces, expected, received: 0, what, ended: false })
     }
 
-    async fn advance(&mut self) -> Option<Result<Bytes, Error>> {
-        if self.ended {
-            return None;
-        }
+    /// Counts what came, or takes note of the end. `length`: of what came.
+    fn counted<T>(
+        &mut self,
+        came: Option<Result<T, Error>>,
+        length: impl FnOnce(&T) -> usize,
+    ) -> Option<Result<T, Error>> {
         let longest = self.expected.length.max(self.expected.or);
-        let answer = match self.pieces.next(CHUNK).await {
-            Some(Ok(held)) => {
-                let received = self.received.saturating_add(held.bytes.len() as u64);
+        let answer = match came {
+            Some(Ok(bytes)) => {
+                let received = self.received.saturating_add(length(&bytes) as u64);
                 if received <= longest {
                     self.received = received;
-                    return Some(Ok(held.bytes));
+                    return Some(Ok(bytes));
                 }
-                Some(Err(wrong(&self.what, "more bytes", self.expected)))
+                Some(Err(wrong(&(self.what)(), "more bytes", self.expected)))
             }
             Some(Err(error)) => Some(Err(error)),
             None if self.received == self.expected.length || self.received == self.expected.or => None,
-            None => Some(Err(wrong(&self.what, format_args!("only {} bytes", self.received), self.expected))),
+            None => {
+                Some(Err(wrong(&(self.what)(), format_args!("only {} bytes", self.received), self.expected)))
+            }
         };
         self.ended = true;
         answer
@@ -98,8 +104,30 @@ impl ObjectBody for CheckedBody {
         (self.expected.length == self.expected.or).then(|| self.expected.length.saturating_sub(self.received))
     }
 
+    fn read_into<'a>(&'a mut self, into: &'a mut BytesMut) -> BoxFuture<'a, Option<Result<usize, Error>>> {
+        Box::pin(async move {
+            if self.ended {
+                return None;
+            }
+            let before = into.len();
+            let came = self.pieces.read_into(into).await;
+            let counted = self.counted(came, |count| *count);
+            if matches!(counted, Some(Err(_))) {
+                // Too many are as wrong as all of them.
+                into.truncate(before);
+            }
+            counted
+        })
+    }
+
     fn next(&mut self) -> BoxFuture<'_, Option<Result<Bytes, Error>>> {
-        Box::pin(self.advance())
+        Box::pin(async move {
+            if self.ended {
+                return None;
+            }
+            let came = self.pieces.next(CHUNK).await;
+            self.counted(came.map(|held| held.map(|held| held.bytes)), Bytes::len)
+        })
     }
 }
 
@@ -108,6 +136,7 @@ mod tests {
     use super::*;
     use crate::imports::BufferBudget;
     use crate::imports::body::{Held, Piece};
+    use crate::instance::GuestMemory;
     use crate::limits::Limits;
 
     #[test]
@@ -126,17 +155,18 @@ mod tests {
 
     fn pieces(lengths: &[usize]) -> Pieces {
         let all = lengths.iter().map(|n| Piece::Bytes(Held { bytes: vec![7; *n].into(), charge: None }));
-        Pieces::assemble(all, &BufferBudget::new(&Limits::default())).unwrap()
+        let share = GuestMemory::new(u64::MAX).share(Default::default());
+        Pieces::assemble(all, &BufferBudget::new(&Limits::default(), share)).unwrap()
     }
 
     #[tokio::test]
     async fn wrong_lengths_are_corrupt() {
         let exact = Expected { length: 5, or: 5 };
         for lengths in [&[4][..], &[3, 3], &[]] {
-            let error = CheckedBody::new(pieces(lengths), exact, "k".into()).err().unwrap();
+            let error = CheckedBody::new(pieces(lengths), exact, Box::new(|| "k".into())).err().unwrap();
             assert_eq!((error.kind, error.blame), (ErrorKind::Corrupt, Blame::Plugin));
         }
-        let mut body = CheckedBody::new(pieces(&[2, 3]), exact, "k".into()).unwrap();
+        let mut body = CheckedBody::new(pieces(&[2, 3]), exact, Box::new(|| "k".into())).unwrap();
         assert_eq!(body.len(), Some(5));
         assert_eq!(body.next().await.unwrap().unwrap().len(), 2);
         assert_eq!(body.len(), Some(3));
@@ -147,10 +177,20 @@ mod tests {
             pieces: pieces(lengths),
             expected: exact,
             received: 0,
-            what: "k".into(),
+            what: Box::new(|| "k".into()),
             ended: false,
         };
         for lengths in [&[2, 2][..], &[4, 2]] {
+            let (mut body, mut into) = (lying(lengths), BytesMut::with_capacity(64));
+            let error = loop {
+                match body.read_into(&mut into).await.unwrap() {
+                    Ok(count) => assert!(count > 0 && into.len() <= 5),
+                    Err(error) => break error,
+                }
+            };
+            // What was right before stays, the rest is taken out again.
+            assert_eq!((error.kind, into.len()), (ErrorKind::Corrupt, 4));
+            assert!(body.read_into(&mut into).await.is_none());
             let mut body = lying(lengths);
             assert!(body.next().await.unwrap().is_ok());
             let second = match body.next().await.unwrap() {

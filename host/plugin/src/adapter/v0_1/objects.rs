@@ -49,6 +49,9 @@ impl ObjectsProvider {
             let instance = self.slot.instance(deadline).await?;
             match call(&instance, deadline, &job).await {
                 Ok(answer) => {
+                    if answer.is_err() {
+                        instance.meter.failed();
+                    }
                     if matches!(&answer, Err(error) if error.retry == Retry::Reopen) {
                         self.slot.retire(&instance);
                     }
@@ -174,7 +177,9 @@ impl ObjectsProvider {
         let Some(pieces) = Arc::into_inner(found.content.0) else {
             return Err(checker.corrupt("the content of an answer is still being read by the plugin"));
         };
-        let what = format!("plugin {}: {}", self.slot.plugin(), self.log.clean(object.key.as_str()));
+        // Said only when something is wrong.
+        let (log, key) = (self.log.clone(), object.key.clone());
+        let what = Box::new(move || format!("plugin {}: {}", log.plugin(), log.clean(key.as_str())));
         let content = CheckedBody::new(pieces.into_inner(), expected, what)?;
         Ok(GetResponse { object, offset: found.offset, content: Box::new(content) })
     }
