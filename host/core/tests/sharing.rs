@@ -255,6 +255,34 @@ async fn a_damaged_or_hanging_disk_costs_a_request_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_hanging_disk_is_waited_for_once_and_asked_again_later() {
+    let (store, content) = store_with(MemoryOptions::default(), 20 * MIB);
+    store.put("small", content[..10_000].to_vec());
+    let cache = MemoryCache::new(CacheFaults::default());
+    let fs = || cached(&store, &cache, ObjectFsConfig::default(), ReadConfig::default());
+    let warm = fs();
+    for path in ["small", "f"] {
+        let ino = stat(&warm, path).await.unwrap().attr.ino;
+        cat(&warm, ino, 131_072).await.unwrap();
+    }
+    cache.set_read_delay(Duration::from_secs(1000));
+    let fs = fs();
+    let begin = tokio::time::Instant::now();
+    // A small one first: it is read as a whole, from the disk as long as that says to have it.
+    let ino = stat(&fs, "small").await.unwrap().attr.ino;
+    assert!(cat(&fs, ino, 131_072).await.unwrap() == content[..10_000]);
+    let ino = stat(&fs, "f").await.unwrap().attr.ino;
+    assert!(cat(&fs, ino, 131_072).await.unwrap() == content);
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+    assert_eq!(fs.read_stats().disk_errors, 1);
+    cache.set_read_delay(Duration::ZERO);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let fh = open(&fs, "f").await;
+    let data = fs.read(ctx(), fh, 5 * MIB, 4096).await.unwrap();
+    assert_eq!((data.from, &data.bytes[..]), (ServedFrom::Disk, &content[5 * MIB as usize..][..4096]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_whole_file_is_offered_to_the_kernel_and_reads_the_ordinary_way_too() {
     let (store, content) = store_with(MemoryOptions::default(), 3 * MIB + 1);
     let cache = MemoryCache::new(CacheFaults::default());
@@ -381,6 +409,47 @@ async fn what_was_read_is_kept_until_somebody_needs_the_memory() {
         let stats = fs.read_stats();
         assert!(stats.memory_in_use_windows + stats.memory_kept <= stats.memory_limit, "{stats:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_idle_handles_share_is_given_up_too() {
+    let store = MemoryStore::new(MemoryOptions::default());
+    let content = bytes::Bytes::from(Random::new(1).bytes(20 << 20));
+    for index in 0..9 {
+        store.put(&format!("f{index}"), content.clone());
+    }
+    let read = ReadConfig { memory: 8 * MIB, ..ReadConfig::default() };
+    let fs = mount(&store, ObjectFsConfig::default(), read);
+    let mut handles = Vec::new();
+    for index in 0..8 {
+        let path = format!("f{index}");
+        // Both stop in the middle, with the same blocks fetched ahead.
+        handles.extend([open(&fs, &path).await, open(&fs, &path).await]);
+        for at in (0..4 * 131_072).step_by(131_072) {
+            for fh in &handles[2 * index..] {
+                fs.read(ctx(), *fh, at, 131_072).await.unwrap();
+            }
+        }
+        settle().await;
+    }
+    let begin = tokio::time::Instant::now();
+    let fh = open(&fs, "f8").await;
+    assert_eq!(fs.read(ctx(), fh, 0, 1 << 20).await.unwrap().bytes.len(), 1 << 20);
+    assert_eq!(fs.read(ctx(), fh, 10 * MIB, 1 << 20).await.unwrap().bytes.len(), 1 << 20);
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_that_is_gone_keeps_nothing() {
+    let (store, _) = store_with(MemoryOptions::default(), 500_000);
+    let fs = mount(&store, ObjectFsConfig::default(), ReadConfig::default());
+    let ino = stat(&fs, "f").await.unwrap().attr.ino;
+    cat(&fs, ino, 131_072).await.unwrap();
+    assert!(fs.read_stats().memory_kept > 0);
+    let left = Arc::downgrade(&store);
+    drop((fs, store));
+    settle().await;
+    assert_eq!(left.strong_count(), 0, "what was kept of it has let go");
 }
 
 #[tokio::test(start_paused = true)]

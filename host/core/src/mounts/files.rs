@@ -73,8 +73,7 @@ impl MountTable {
     /// The local file with exactly these bytes, if the disk cache has one that the kernel may read.
     async fn backing(&self, file: &File) -> Option<Arc<OwnedFd>> {
         let cached = file.open_cache().await?;
-        let wait = self.reading.config().disk_wait;
-        let backing = tokio::time::timeout(wait, cached.backing()).await.ok().flatten()?;
+        let backing = self.reading.within_disk_wait(cached.backing()).await.flatten()?;
         self.reading.offered_backing();
         Some(backing)
     }

@@ -230,6 +230,7 @@ impl MountTable {
 impl Drop for MountTable {
     fn drop(&mut self) {
         self.openers.iter().for_each(AbortHandle::abort);
+        self.reading.close();
     }
 }
 

@@ -43,7 +43,8 @@ pub struct ReadConfig {
     pub keep_disk: u64,
     /// Small files fetched ahead when the files of a directory are read whole, one after the other; 0: none.
     pub siblings: usize,
-    /// Longest wait for the disk cache before the storage system is asked instead.
+    /// Longest wait for the disk cache before the storage system is asked instead. A cache that has not answered in time is
+    /// left alone for ten times as long.
     pub disk_wait: Duration,
     /// Attempts to get the bytes of a part without progress in between.
     pub attempts: u32,

@@ -5,14 +5,72 @@
 use super::blocks::{BLOCK, Held};
 use super::content::Content;
 use super::file::File;
+use super::reading::Reading;
 use super::stats::add;
 use crate::ports::{CACHE_PAGE, CachedFile, ServedFrom};
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
-use tokio::time::timeout;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
 use wasmount_types::{Error, RequestCtx};
 
+/// For how long a cache that did not answer in time is left alone, in units of the wait that was too short.
+const REST: u32 = 10;
+
+/// Whether the disk cache is to be asked. One that hangs would make every read wait for it, and hold a thread and a buffer for
+/// each; it cannot tell us itself.
+pub(super) struct Rest {
+    begun: Instant,
+    /// Milliseconds after `begun`; 0: it always answered.
+    until: AtomicU64,
+}
+
+impl Rest {
+    pub(super) fn new() -> Self {
+        Self { begun: Instant::now(), until: AtomicU64::new(0) }
+    }
+
+    /// Whether it is left alone at the moment.
+    pub(super) fn is_on(&self) -> bool {
+        let until = self.until.load(Ordering::Relaxed);
+        until > 0 && self.now() < until
+    }
+
+    /// It did not answer within `wait`.
+    fn begin(&self, wait: Duration) {
+        let length = u64::try_from(wait.saturating_mul(REST).as_millis()).unwrap_or(u64::MAX);
+        self.until.fetch_max(self.now().saturating_add(length), Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Reading {
+    /// What the disk cache says; `None`: nothing in time, or it is left alone because of that.
+    pub(crate) async fn within_disk_wait<T>(&self, answer: impl Future<Output = T>) -> Option<T> {
+        if self.rest.is_on() {
+            return None;
+        }
+        let wait = self.config.disk_wait;
+        let outcome = timeout(wait, answer).await;
+        if outcome.is_err() {
+            add(&self.counters.disk_errors, 1);
+            tracing::debug!(?wait, "the disk cache does not answer; it is left alone for a while");
+            self.rest.begin(wait);
+        }
+        outcome.ok()
+    }
+}
+
 impl File {
+    /// Its place in the disk cache, if it has one and that may be asked for bytes.
+    pub(super) fn readable(&self) -> Option<Arc<dyn CachedFile>> {
+        self.cached().filter(|_| !self.reading.rest.is_on())
+    }
+
     /// The bytes `from..to`, which the cache says to have, at most a block's worth, without a part. `None`: it does not have them.
     pub(super) async fn read_disk(
         &self,
@@ -45,7 +103,7 @@ impl File {
     /// Fills a part from the cache as far as that goes; returns how far it is filled.
     pub(super) async fn fill_from_disk(&self, content: &Content) -> u64 {
         let mut filled = content.filled();
-        let Some(cached) = self.cached() else { return filled };
+        let Some(cached) = self.readable() else { return filled };
         while filled < content.end {
             let run = cached.run(filled, content.end);
             if run <= filled {
@@ -75,22 +133,21 @@ impl File {
         room: BytesMut,
     ) -> Option<Result<BytesMut, BytesMut>> {
         let before = room.len() as u64;
-        let outcome = match timeout(self.reading.config.disk_wait, cached.read(from, to, room)).await {
-            Ok(Ok(room)) if room.len() as u64 == before + (to - from) => return Some(Ok(room)),
-            Ok(Ok(mut room)) => {
+        let room = match self.reading.within_disk_wait(cached.read(from, to, room)).await? {
+            Ok(room) if room.len() as u64 == before + (to - from) => return Some(Ok(room)),
+            Ok(mut room) => {
                 room.truncate(before as usize);
-                Some(Err(room))
+                room
             }
-            Ok(Err(room)) => Some(Err(room)),
-            Err(_elapsed) => None,
+            Err(room) => room,
         };
         add(&self.reading.counters.disk_errors, 1);
-        outcome
+        Some(Err(room))
     }
 
     /// Where the cache goes on with a whole block, between `from`, which it does not have, and `end`.
     pub(super) fn next_on_disk(&self, from: u64, end: u64) -> u64 {
-        let Some(cached) = self.cached() else { return end };
+        let Some(cached) = self.readable() else { return end };
         let mut at = (from / BLOCK + 1) * BLOCK;
         while at < end {
             let until = (at + BLOCK).min(end);

@@ -1,7 +1,8 @@
 //! One version of one object, as all its handles share it: the parts that are in memory or on their way.
 //!
 //! The table of parts owns none of them. Streams, waiting reads and what is kept do; a part that nobody owns any more is
-//! cancelled, and its entry is removed when somebody comes across it.
+//! cancelled, and its entry is removed when somebody comes across it or
+//! there are many of them.
 
 use super::blocks::{Grant, PAGE};
 use super::content::{Content, Failure};
@@ -18,6 +19,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use wasmount_types::{Ino, ObjectKey};
+
+/// Entries of a file's table of parts below which it is never cleaned.
+const CLEAN_AT: usize = 1024;
 
 /// One version of one object, and all that is needed to read it.
 ///
@@ -40,6 +44,8 @@ pub(crate) struct File {
 pub(super) struct State {
     /// End of each part and the part, by its start. Those that live do not overlap.
     parts: BTreeMap<u64, (u64, Weak<Part>)>,
+    /// Entries at which those of dead parts are removed, wherever they are.
+    clean_at: usize,
     /// Scattered reads so far.
     pub(super) scatter: Scatter,
     /// Blocks on their way that nobody may be waiting for: fetched because the file keeps being hit.
@@ -74,7 +80,12 @@ impl File {
 
     /// Whether it is this version of this object behind this store.
     pub(super) fn is(&self, store: &Arc<dyn ObjectStore>, key: &ObjectKey, version: &FileVersion) -> bool {
-        Arc::ptr_eq(&self.store, store) && self.key == *key && self.version == *version
+        let same = match (&self.version.version, &version.version) {
+            // A listing and an answer may give the time of one version differently.
+            (Some(mine), Some(theirs)) => mine == theirs && self.version.size == version.size,
+            _ => self.version == *version,
+        };
+        same && Arc::ptr_eq(&self.store, store) && self.key == *key
     }
 
     /// Its place in the disk cache, if it has one by now.
@@ -90,22 +101,22 @@ impl File {
         let identity = self.identity.clone()?;
         let id = CacheId { identity, key: self.key.clone(), file: self.version.clone() };
         let opening = self.reading.cache.open(id);
-        let cached = tokio::time::timeout(self.reading.config.disk_wait, opening).await.ok().flatten()?;
+        let cached = self.reading.within_disk_wait(opening).await.flatten()?;
         *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = Some(cached.clone());
         Some(cached)
     }
 
     /// Whether the disk cache has all of `from..to`.
     pub(super) fn on_disk(&self, from: u64, to: u64) -> Option<Arc<dyn CachedFile>> {
-        self.cached().filter(|cached| cached.run(from, to) >= to)
+        self.readable().filter(|cached| cached.run(from, to) >= to)
     }
 
-    /// Bytes of it that can be kept somewhere once they are fetched.
-    pub(super) fn room(&self) -> u64 {
+    /// Bytes of it that can be kept somewhere once they are fetched. What is missing of `from..to` tells whether the disk cache
+    /// takes any: to ask it about the whole file would take longer the more of that it has.
+    pub(super) fn room(&self, from: u64, to: u64) -> u64 {
         let config = &self.reading.config;
         let kernel = self.reading.kernel.get().map_or(0, |_| config.keep_kernel);
-        let disk =
-            self.cached().filter(|cached| cached.wants(0, self.version.size)).map_or(0, |_| config.keep_disk);
+        let disk = self.cached().filter(|cached| cached.wants(from, to)).map_or(0, |_| config.keep_disk);
         (config.memory / 2).saturating_add(kernel).saturating_add(disk)
     }
 
@@ -309,6 +320,11 @@ impl State {
     }
 
     fn insert(&mut self, part: &Arc<Part>) {
+        // Amortised. A dead part is come across only where the file is read again, and its entry is outside the budget.
+        if self.parts.len() >= self.clean_at.max(CLEAN_AT) {
+            self.parts.retain(|_, (_, part)| part.strong_count() > 0);
+            self.clean_at = self.parts.len() * 2;
+        }
         self.parts.insert(part.start, (part.end, Arc::downgrade(part)));
     }
 }

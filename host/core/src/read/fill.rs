@@ -26,9 +26,9 @@ enum Next {
 }
 
 impl File {
-    /// Starts the background fetch if the file has been hit often enough and can be kept.
-    pub(super) fn consider_fill(self: &Arc<Self>) {
-        let (room, config) = (self.room(), &self.reading.config);
+    /// Starts the background fetch if the file, which has just missed `from..to`, has been hit often enough and can be kept.
+    pub(super) fn consider_fill(self: &Arc<Self>, from: u64, to: u64) {
+        let (room, config) = (self.room(from, to), &self.reading.config);
         let registration = {
             let mut state = self.lock();
             if !self.store.capabilities().ranges || !state.scatter.wants_fill(self.version.size, room, config)
@@ -63,7 +63,7 @@ impl File {
         let mut state = self.lock();
         let state = &mut *state;
         let size = self.version.size;
-        let cached = self.cached();
+        let cached = self.readable();
         let on_disk = |at: u64| {
             let until = (at + BLOCK).min(size);
             cached.as_ref().is_some_and(|cached| cached.run(at, until) >= until)
@@ -74,7 +74,7 @@ impl File {
         let parts = state.claim(self, start, end, Budget::Free);
         let got = parts.last().map_or(start, |part| part.end);
         if got < end {
-            state.scatter.not_filled(got, end);
+            state.scatter.not_begun(got, end);
         }
         let new = |part: &Arc<Part>| !before.iter().any(|old| Arc::ptr_eq(old, part));
         let parts = parts.into_iter().filter(new).collect::<Vec<_>>();

@@ -80,6 +80,15 @@ impl Kept {
         drop(given_up);
     }
 
+    /// Gives up everything, and keeps nothing from now on.
+    pub(super) fn close(&self) {
+        let given_up = {
+            let mut queues = self.lock();
+            queues.each_mut().map(std::mem::take)
+        };
+        drop(given_up);
+    }
+
     /// Bytes that are kept.
     pub(super) fn bytes(&self) -> u64 {
         self.lock().iter().map(|queue| queue.pages * PAGE).sum()

@@ -1,6 +1,7 @@
 //! What all reads of a process share, and the files that are open or in memory.
 
 use super::config::ReadConfig;
+use super::disk::Rest;
 use super::file::File;
 use super::memory::ReadMemory;
 use super::stats::{Counters, ReadStats, add};
@@ -20,6 +21,7 @@ pub(crate) struct Reading {
     pub(super) config: ReadConfig,
     pub(super) memory: Arc<ReadMemory>,
     pub(super) cache: Arc<dyn BlockCache>,
+    pub(super) rest: Rest,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) spawn: Arc<dyn Spawn>,
     pub(super) counters: Arc<Counters>,
@@ -44,6 +46,7 @@ impl Reading {
             memory: Arc::new(ReadMemory::new(config.memory, clock.now())),
             config,
             cache,
+            rest: Rest::new(),
             clock,
             spawn,
             counters: Arc::default(),
@@ -82,6 +85,11 @@ impl Reading {
     pub(crate) fn mounted(&self, kernel: Arc<dyn KernelPages>) {
         // A second call would be a mistake of the adapter, and changes nothing.
         let _first = self.kernel.set(kernel);
+    }
+
+    /// Nobody will read any more. What is kept leads back here, and would keep itself alive.
+    pub(crate) fn close(&self) {
+        self.memory.kept.close();
     }
 
     /// An open has offered the kernel the cache file itself.

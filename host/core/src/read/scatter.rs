@@ -120,6 +120,12 @@ impl Scatter {
         self.cursor = self.cursor.min(start / BLOCK);
     }
 
+    /// There was no memory for a stretch that the background was to fetch: nothing of it was asked for.
+    pub(super) fn not_begun(&mut self, start: u64, end: u64) {
+        self.fetched = self.fetched.saturating_sub(end - start);
+        self.not_filled(start, end);
+    }
+
     fn may_fetch(&self, bytes: u64, config: &ReadConfig) -> bool {
         self.fetched.saturating_add(bytes) <= self.asked.saturating_mul(config.amplification)
     }
@@ -196,6 +202,16 @@ mod tests {
         scatter.not_filled(0, 8 * BLOCK);
         assert_eq!(scatter.next_fill(size, 8 * BLOCK, &config, present), Some((0, 8 * BLOCK)));
         assert_eq!(scatter.next_fill(size, 8 * BLOCK, &config, present), None);
+    }
+
+    #[test]
+    fn what_was_not_fetched_does_not_count() {
+        let config = ReadConfig::default();
+        let mut scatter = Scatter { hits: 1000, asked: 10 * 4096, ..Scatter::default() };
+        for _ in 0..1000 {
+            let (start, end) = scatter.next_fill(SIZE, 4 * BLOCK, &config, |_| false).unwrap();
+            scatter.not_begun(start, end);
+        }
     }
 
     #[test]

@@ -156,7 +156,15 @@ impl Stream {
             }
             None
         };
-        Found::Parts(state.covering(from, to).unwrap_or_default(), drive)
+        Found::Parts(self.covering(&mut state, from, to), drive)
+    }
+
+    /// The parts that hold `from..to`, after those that were missing have been started. One of them may have failed already:
+    /// then our own, so that the reader learns why.
+    fn covering(&self, state: &mut State, from: u64, to: u64) -> Vec<Arc<Part>> {
+        state.covering(from, to).unwrap_or_else(|| {
+            self.parts.iter().filter(|part| part.start < to && from < part.end).cloned().collect()
+        })
     }
 
     /// The bytes of a large file.
@@ -183,11 +191,11 @@ impl Stream {
         }
         if self.sequential {
             self.cover(means, &mut state, from, to);
-            return Found::Parts(state.covering(from, to).unwrap_or_default(), None);
+            return Found::Parts(self.covering(&mut state, from, to), None);
         }
         let found = scattered(means, &mut state, stride, from, to);
         drop(state);
-        file.consider_fill();
+        file.consider_fill(from, to);
         found
     }
 
@@ -258,7 +266,7 @@ fn scattered(means: &Means<'_>, state: &mut State, stride: &Stride, from: u64, t
     let exact = plan::exact(from, to, low, high);
     let mut range = exact;
     if stride.distance().is_none() {
-        let (start, end) = state.scatter.range(from, to, size, file.room(), means.config);
+        let (start, end) = state.scatter.range(from, to, size, file.room(from, to), means.config);
         if start < exact.0 || end > exact.1 {
             range = (start.min(exact.0), end.max(exact.1));
         }

@@ -76,9 +76,10 @@ impl Window {
         for stream in &mut self.streams {
             let before = stream.parts.len();
             stream.parts.retain(|part| {
-                let free = Arc::strong_count(part) == 1;
-                freed += if free { part.pages() } else { 0 };
-                !free
+                let last = Arc::strong_count(part) == 1;
+                freed += if last { part.pages() } else { 0 };
+                // One that is complete has nobody waiting for it: it may be another handle's as well, which is asked too.
+                !last && !part.is_complete()
             });
             if stream.parts.len() < before {
                 // What was fetched ahead is gone: go on from where the reader is, and begin small.
