@@ -271,7 +271,8 @@ fn check(root: &Root, disk: &Disk, size: u64) -> Result<Verified, Errno> {
         at += buffer.len() as u64;
         let bad = match outcome {
             Ok(()) => continue,
-            Err(Fail::Io(error)) => return Err(error),
+            Err(Fail::Io(Errno::IO, pages)) => pages.collect(),
+            Err(Fail::Io(error, _)) => return Err(error),
             Err(Fail::Bad(bad)) => bad,
             // Not there, or no longer.
             Err(Fail::Gone(page)) => {
@@ -282,7 +283,10 @@ fn check(root: &Root, disk: &Disk, size: u64) -> Result<Verified, Errno> {
                     match fill(disk, size, at, page * CACHE_PAGE, &mut buffer, Patience::Some) {
                         Ok(()) => result.bytes += buffer.len() as u64,
                         Err(Fail::Bad(bad)) => drop(damaged(root, disk, &bad, &mut result)),
-                        Err(Fail::Io(error)) => return Err(error),
+                        Err(Fail::Io(Errno::IO, pages)) => {
+                            damaged(root, disk, &pages.collect::<Vec<_>>(), &mut result);
+                        }
+                        Err(Fail::Io(error, _)) => return Err(error),
                         Err(_) => {}
                     }
                 }

@@ -21,7 +21,8 @@ impl Bitmap {
 
     /// How many pages are there.
     pub(crate) fn present(&self) -> u64 {
-        self.present.load(Ordering::Relaxed)
+        // Bits go before the sum: one that is set and cleared by two threads at once may be taken off before it is added.
+        (self.present.load(Ordering::Relaxed) as i64).max(0) as u64
     }
 
     /// Whether all are.

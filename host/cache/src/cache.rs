@@ -10,10 +10,12 @@ use crate::index::Index;
 use crate::keep::{Keeper, with_nice};
 use crate::read::Patience;
 use crate::root::{FILE_MODE, Root};
+use crate::slow::{self, Waits};
 use crate::space::Space;
 use crate::stats::{CacheStats, Counters, add};
 use crate::write::Writer;
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use std::collections::HashMap;
 use std::future::ready;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,9 +27,9 @@ use wasmount_core::ports::{BlockCache, BoxFuture, CacheId, CacheIdentity, Cached
 
 /// Below this a cache would evict what it has just written.
 const LEAST: u64 = 1 << 20;
-/// The writer has a little less right to the processor than readers. Not the least: on a machine that is busy all through the first
-/// epoch it would get nothing, and the second epoch would not come from the disk.
-const WRITER_NICE: i32 = 5;
+/// The writer takes its turn like everybody else: it costs a seventh of a processor second per GiB, and behind busy readers it would
+/// fall behind and drop what the next epoch wants.
+const WRITER_NICE: i32 = 0;
 /// Syncing, verifying and housekeeping can wait.
 const BACKGROUND_NICE: i32 = 15;
 
@@ -45,6 +47,7 @@ pub(crate) struct Shared {
     pub writer: Writer,
     pub finisher: Finisher,
     pub keeper: Keeper,
+    pub waits: Waits,
     pub stopping: AtomicBool,
     table: Mutex<HashMap<EntryHash, Weak<Entry>>>,
     began: Instant,
@@ -123,6 +126,7 @@ impl DiskCache {
             writer: Writer::default(),
             finisher: Finisher::default(),
             keeper: Keeper::default(),
+            waits: Waits::default(),
             stopping: AtomicBool::new(false),
             table: Mutex::default(),
             began: Instant::now(),
@@ -253,9 +257,13 @@ impl BlockCache for DiskCache {
             None => {}
         }
         Box::pin(async move {
+            let (_waiter, asker) = slow::wait(&entry)?;
             let task = {
                 let entry = entry.clone();
-                shared.runtime.spawn_blocking(move || entry.load(Patience::Some))
+                shared.runtime.spawn_blocking(move || {
+                    let _asker = asker;
+                    entry.load(Patience::Some)
+                })
             };
             let waited = {
                 let _time = shared.runtime.enter();
@@ -268,6 +276,8 @@ impl BlockCache for DiskCache {
             };
             match waited.await {
                 Ok(Ok(Ok(()))) => opened(entry),
+                // Says nothing about the disk.
+                Ok(Ok(Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM))) => None,
                 Ok(Ok(Err(error))) => failed(false, &error),
                 Ok(Err(_)) => None,
                 Err(_) => failed(true, &"the disk does not answer"),

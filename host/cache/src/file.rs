@@ -4,7 +4,9 @@ use crate::cache::Shared;
 use crate::entry::{self, Disk};
 use crate::finish::Task;
 use crate::format::{EntryHash, FileState, Header, pages};
+use crate::health::Health;
 use crate::read::{Fail, Patience, fill};
+use crate::slow;
 use crate::stats::add;
 use crate::write::Job;
 use bytes::{Bytes, BytesMut};
@@ -12,7 +14,7 @@ use rustix::io::{Errno, ReadWriteFlags};
 use std::any::Any;
 use std::future::ready;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use wasmount_core::ports::{BoxFuture, CACHE_PAGE, CacheIdentity, CachedFile};
@@ -54,6 +56,10 @@ pub(crate) struct Entry {
     /// Whether the files have been removed while they were open.
     pub orphan: AtomicBool,
     pub trust: Mutex<Trust>,
+    /// Reads of it that nobody waits for any more and that the disk has not answered yet.
+    pub given_up: AtomicU32,
+    /// Whether words are on the disk of pages that are not here: they could not be taken away.
+    wrong_words: AtomicBool,
     damage_logged: AtomicBool,
     /// Milliseconds since the cache was opened.
     touched: AtomicU64,
@@ -75,6 +81,8 @@ impl Entry {
             foreign: AtomicBool::new(false),
             orphan: AtomicBool::new(false),
             trust: Mutex::new(Trust::No),
+            given_up: AtomicU32::new(0),
+            wrong_words: AtomicBool::new(false),
             damage_logged: AtomicBool::new(false),
             touched: AtomicU64::new(0),
             touch_soon: AtomicBool::new(false),
@@ -143,8 +151,11 @@ impl Entry {
         Ok(())
     }
 
-    /// Marks the pages that have words.
+    /// Marks the pages that have words, unless those are known to be wrong.
     pub(crate) fn learn(&self, disk: &Disk, from: u64, to: u64, flags: ReadWriteFlags) -> Result<(), Errno> {
+        if self.wrong_words.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let mut buffer = [0; 16 << 10];
         let mut at = from;
         while at < to {
@@ -176,12 +187,15 @@ impl Entry {
         self.foreign.store(true, Ordering::Relaxed);
         let gone = self.pages.clear(from, to);
         add(&self.shared.counters.damaged_pages, gone);
-        // Where this fails the words stay, and the pages fail their next check too.
-        if let Ok(pen) = disk.pen(&self.shared.root) {
-            let _ = pen.forget(from, to);
-            if disk.state().is_ok_and(|state| state.size != self.size()) {
-                let _ = rustix::fs::ftruncate(&pen.data, self.size());
-            }
+        let pen = disk.pen(&self.shared.root);
+        if !pen.as_ref().is_ok_and(|pen| pen.forget(from, to).is_ok()) {
+            // Or `run` would learn of them again at once, and promise for ever what a read cannot give.
+            self.wrong_words.store(true, Ordering::Relaxed);
+        }
+        if let Ok(pen) = pen
+            && disk.state().is_ok_and(|state| state.size != self.size())
+        {
+            let _ = rustix::fs::ftruncate(&pen.data, self.size());
         }
         if gone > 0 && !self.damage_logged.swap(true, Ordering::Relaxed) {
             tracing::warn!(
@@ -197,7 +211,7 @@ impl Entry {
     /// Notes that the entry was used, at most once a minute.
     pub(crate) fn touch(&self, disk: &Disk) {
         self.touched.store(self.shared.age().as_millis() as u64, Ordering::Relaxed);
-        if self.shared.condition.writes() {
+        if self.shared.condition.get() != Health::Sick {
             disk.touch();
         }
     }
@@ -226,11 +240,18 @@ impl Entry {
                     }
                 }
             }
-            Fail::Io(error) => {
+            Fail::Io(error, pages) => {
                 add(&self.shared.counters.read_errors, 1);
                 self.shared.condition.read_failed(false, error);
+                // Or they would be asked for again and again, and never be written anew, which mends a bad sector.
+                self.damaged(disk, pages.start, pages.end, "the disk cannot read it");
             }
         }
+    }
+
+    /// Whether it is worth while to ask the disk.
+    fn readable(&self) -> bool {
+        self.shared.condition.reads() && self.given_up.load(Ordering::Relaxed) == 0
     }
 
     /// Whether every page is there, also if another process has written some. Does not wait for the disk.
@@ -269,7 +290,7 @@ impl CachedFile for File {
     fn run(&self, from: u64, to: u64) -> u64 {
         let entry = &self.0;
         let to = to.min(entry.size());
-        if from >= to || !entry.shared.condition.reads() {
+        if from >= to || !entry.readable() {
             return from;
         }
         let end = entry.run_pages(from, to);
@@ -296,7 +317,7 @@ impl CachedFile for File {
         let entry = &self.0;
         let shared = &entry.shared;
         let disk = match entry.disk.get() {
-            Some(disk) if from < to && to <= entry.size() && shared.condition.reads() => disk,
+            Some(disk) if from < to && to <= entry.size() && entry.readable() => disk,
             _ => return Box::pin(ready(Err(into))),
         };
         // What is in front stays here, so that a disk that never answers takes nothing with it.
@@ -327,11 +348,16 @@ impl CachedFile for File {
             }
         }
         Box::pin(async move {
+            let Some((_waiter, asker)) = slow::wait(entry) else {
+                into.clear();
+                return Err(again(front, into));
+            };
             add(&shared.counters.slow_reads, 1);
             let capacity = into.capacity();
             let task = {
                 let entry = entry.clone();
                 shared.runtime.spawn_blocking(move || {
+                    let _asker = asker;
                     let Some(disk) = entry.disk.get() else { return (into, false) };
                     match fill(disk, entry.size(), from, to, &mut into, Patience::Some) {
                         Ok(()) => (into, true),
@@ -379,6 +405,9 @@ impl CachedFile for File {
         let entry = &self.0;
         let end = at + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         let whole = if end == entry.size() { end } else { end / CACHE_PAGE * CACHE_PAGE };
+        if entry.shared.stopping.load(Ordering::Relaxed) {
+            return;
+        }
         let fits = at.is_multiple_of(CACHE_PAGE) && end <= entry.size();
         if !fits || whole <= at || !self.wants(at, whole) || !entry.shared.space.allows(whole - at) {
             if fits && entry.run_pages(at, whole) < whole {
@@ -393,7 +422,7 @@ impl CachedFile for File {
 
     fn backing(&self) -> BoxFuture<'_, Option<Arc<OwnedFd>>> {
         let entry = &self.0;
-        let usable = |disk: &&Disk| entry.shared.condition.reads() && entry.all_there(disk);
+        let usable = |disk: &&Disk| entry.readable() && entry.all_there(disk);
         let Some(disk) = entry.disk.get().filter(usable) else { return Box::pin(ready(None)) };
         let mut trust = entry.trust.lock().unwrap_or_else(PoisonError::into_inner);
         let fd = match *trust {

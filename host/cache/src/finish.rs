@@ -4,15 +4,17 @@ use crate::cache::Shared;
 use crate::entry::Disk;
 use crate::file::{Entry, Trust};
 use crate::format::{Mark, pages};
+use crate::health::Health;
 use crate::read::{Fail, Patience, fill};
 use crate::stats::add;
 use bytes::BytesMut;
 use rustix::fs::Advice;
 use rustix::io::Errno;
+use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 use wasmount_core::ports::CACHE_PAGE;
 
 /// Every file that waits here is open, with two descriptors.
@@ -25,6 +27,8 @@ const ONE_BY_ONE: usize = 4;
 const STEP: u64 = 1 << 20;
 /// How long the writer waits for room here, at most; then the file is verified when it is opened next.
 const ROOM: Duration = Duration::from_secs(10);
+/// How often it looks whether it may wait on.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Something to be done for a file.
 pub(crate) enum Task {
@@ -37,6 +41,8 @@ pub(crate) enum Task {
 #[derive(Default)]
 struct Queue {
     tasks: Vec<Task>,
+    /// Files that the thread has taken and has still to verify.
+    unverified: usize,
     busy: bool,
     stopped: bool,
 }
@@ -56,7 +62,7 @@ impl Finisher {
     /// Queues it; false if there is no room.
     pub(crate) fn push(&self, task: Task) -> bool {
         let mut queue = self.lock();
-        if queue.stopped || queue.tasks.len() >= WAITING_MAX {
+        if queue.stopped || queue.tasks.len() + queue.unverified >= WAITING_MAX {
             return false;
         }
         queue.tasks.push(task);
@@ -65,12 +71,20 @@ impl Finisher {
         true
     }
 
-    /// Queues it, and waits for room if there is none.
-    pub(crate) fn push_patiently(&self, task: Task) -> bool {
-        let queue = self.lock();
-        let full = |queue: &mut Queue| queue.tasks.len() >= WAITING_MAX && !queue.stopped;
-        drop(self.changed.wait_timeout_while(queue, ROOM, full).unwrap_or_else(PoisonError::into_inner));
-        self.push(task)
+    /// Queues what the writer has completed, and waits for room if there is none, as long as it has nothing more `urgent` to do.
+    pub(crate) fn push_patiently(&self, task: Task, urgent: impl Fn() -> bool) -> bool {
+        let until = Instant::now() + ROOM;
+        let mut queue = self.lock();
+        while queue.tasks.len() >= WAITING_MAX && !queue.stopped && !urgent() && Instant::now() < until {
+            queue = self.changed.wait_timeout(queue, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        if queue.stopped || queue.tasks.len() >= WAITING_MAX {
+            return false;
+        }
+        queue.tasks.push(task);
+        drop(queue);
+        self.changed.notify_all();
+        true
     }
 
     pub(crate) fn idle(&self) -> bool {
@@ -92,15 +106,18 @@ impl Finisher {
         self.lock().stopped
     }
 
-    fn next(&self, shared: &Shared) -> Option<Vec<Task>> {
+    /// What has come; waits for it unless there is something to verify meanwhile.
+    fn next(&self, shared: &Shared, unverified: usize) -> Option<Vec<Task>> {
         let mut queue = self.lock();
-        queue.busy = false;
-        while queue.tasks.is_empty() && !queue.stopped {
+        queue.busy = unverified > 0;
+        queue.unverified = unverified;
+        while !queue.busy && queue.tasks.is_empty() && !queue.stopped {
             queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
         // More may come, unless somebody waits for the end.
         let few = |queue: &mut Queue| {
-            queue.tasks.len() < WAITING_MAX / 2 && !queue.stopped && !shared.stopping.load(Ordering::Relaxed)
+            let enough = queue.busy || queue.tasks.len() >= WAITING_MAX / 2;
+            !enough && !queue.stopped && !shared.stopping.load(Ordering::Relaxed)
         };
         queue = self.changed.wait_timeout_while(queue, GATHER, few).unwrap_or_else(PoisonError::into_inner).0;
         if queue.stopped {
@@ -115,7 +132,9 @@ impl Finisher {
 
     /// The thread.
     pub(crate) fn work(&self, shared: &Shared) {
-        while let Some(tasks) = self.next(shared) {
+        // Reading a file takes longer than syncing it, and nobody drops what he has read because of it.
+        let mut unverified = VecDeque::new();
+        while let Some(tasks) = self.next(shared, unverified.len()) {
             let mut files = Vec::new();
             for task in tasks {
                 match task {
@@ -129,16 +148,36 @@ impl Finisher {
             }
             let together = files.len() > ONE_BY_ONE && rustix::fs::syncfs(shared.root.top().as_ref()).is_ok();
             for entry in files {
-                if let Some(disk) = entry.disk.get() {
-                    let trust = finish(shared, &entry, disk, together);
-                    entry.trust(trust.unwrap_or_else(|error| {
-                        tracing::debug!(object = %entry.header.key, %error, "cached file not marked");
-                        Trust::No
-                    }));
+                if !entry.disk.get().is_some_and(|disk| needs_verifying(&entry, disk)) {
+                    settle(shared, &entry, together);
+                } else if unverified.len() < WAITING_MAX {
+                    unverified.push_back((entry, together));
+                } else {
+                    entry.trust(Trust::No);
+                }
+            }
+            let until = Instant::now() + GATHER;
+            while let Some((entry, synced)) = unverified.pop_front() {
+                settle(shared, &entry, synced);
+                if Instant::now() >= until {
+                    break;
                 }
             }
         }
     }
+}
+
+fn needs_verifying(entry: &Entry, disk: &Disk) -> bool {
+    !disk.made || entry.foreign.load(Ordering::Relaxed)
+}
+
+fn settle(shared: &Shared, entry: &Entry, synced: bool) {
+    let Some(disk) = entry.disk.get() else { return };
+    let trust = finish(shared, entry, disk, synced);
+    entry.trust(trust.unwrap_or_else(|error| {
+        tracing::debug!(object = %entry.header.key, %error, "cached file not marked");
+        Trust::No
+    }));
 }
 
 fn finish(shared: &Shared, entry: &Entry, disk: &Disk, synced: bool) -> Result<Trust, Errno> {
@@ -160,12 +199,16 @@ fn finish(shared: &Shared, entry: &Entry, disk: &Disk, synced: bool) -> Result<T
         // A page of the cache that was read while it was written around it would be served by the kernel, unchecked.
         let _ = rustix::fs::fadvise(disk.data.as_fd(), 0, None, Advice::DontNeed);
     }
-    let before = disk.state()?;
+    let mut before = disk.state()?;
+    if let Some(rest) = before.unsettled(SystemTime::now()) {
+        std::thread::sleep(rest);
+        before = disk.state()?;
+    }
     if before.size != entry.size() {
         entry.damaged(disk, before.size.min(entry.size()) / CACHE_PAGE, all, "its file was cut");
         return Ok(Trust::No);
     }
-    if !disk.made || entry.foreign.load(Ordering::Relaxed) {
+    if needs_verifying(entry, disk) {
         let bad = verify(entry, disk, || shared.finisher.stopped())?;
         if bad > 0 {
             add(&shared.counters.failed_verifications, 1);
@@ -177,8 +220,8 @@ fn finish(shared: &Shared, entry: &Entry, disk: &Disk, synced: bool) -> Result<T
     if disk.state()? != before || !entry.pages.complete() {
         return Ok(Trust::No);
     }
-    // Where it cannot be written, it is known to this process alone.
-    if let Some(boot) = shared.boot.filter(|_| shared.condition.writes()) {
+    // Takes no room, so a full disk does not matter. Where it cannot be written, it is known to this process alone.
+    if let Some(boot) = shared.boot.filter(|_| shared.condition.get() != Health::Sick) {
         let _ = disk.write_mark(&shared.root, &Mark { boot, state: before });
     }
     add(&shared.counters.completed_files, 1);
@@ -197,11 +240,11 @@ fn verify(entry: &Entry, disk: &Disk, stop: impl Fn() -> bool) -> Result<u64, Er
         let to = (at + STEP).min(entry.size());
         match fill(disk, entry.size(), at, to, &mut buffer, Patience::Some) {
             Ok(()) => at = to,
-            Err(Fail::Io(error)) => {
-                entry.failed(disk, &Fail::Io(error));
-                return Err(error);
-            }
             Err(fail) => {
+                if let Fail::Io(error, _) = fail {
+                    entry.failed(disk, &fail);
+                    return Err(error);
+                }
                 let pages = match &fail {
                     Fail::Bad(pages) => pages.len() as u64,
                     _ => 1,

@@ -12,6 +12,7 @@
 
 use sha2::{Digest, Sha256};
 use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use wasmount_core::ports::{CACHE_PAGE, CacheId};
 
 const MAGIC: [u8; 8] = *b"wasmcach";
@@ -184,6 +185,18 @@ pub(crate) struct FileState {
     pub modified: (i64, u32),
     /// Seconds and nanoseconds.
     pub changed: (i64, u32),
+}
+
+impl FileState {
+    /// How long to wait until a later change is sure to show: a kernel may give changes within one tick of its clock, 10 ms at most, the
+    /// same time.
+    pub(crate) fn unsettled(&self, now: SystemTime) -> Option<Duration> {
+        const TICKS: Duration = Duration::from_millis(20);
+        let now = now.duration_since(UNIX_EPOCH).ok()?;
+        let changed = Duration::new(self.changed.0.try_into().ok()?, self.changed.1);
+        let rest = (changed + TICKS).checked_sub(now)?;
+        (!rest.is_zero()).then(|| rest.min(TICKS))
+    }
 }
 
 impl Mark {

@@ -34,12 +34,22 @@ const LAST_PROBE: Duration = Duration::from_secs(60);
 /// Reads that fail one after the other, each in another place perhaps: one bad sector is no sick disk.
 const READ_ERRORS: u32 = 4;
 
+/// When a disk is asked again.
+#[derive(Default)]
+struct Probe {
+    /// `None`: it works.
+    next: Option<Instant>,
+    /// The last pause.
+    pause: Duration,
+    recovered: Option<Instant>,
+}
+
 /// Shared by all threads of a cache.
 pub(crate) struct Condition {
     state: AtomicU8,
     reads: AtomicBool,
     read_errors: AtomicU32,
-    probe: Mutex<Option<(Instant, Duration)>>,
+    probe: Mutex<Probe>,
     dir: String,
 }
 
@@ -49,7 +59,7 @@ impl Condition {
             state: AtomicU8::new(0),
             reads: AtomicBool::new(true),
             read_errors: AtomicU32::new(0),
-            probe: Mutex::new(None),
+            probe: Mutex::default(),
             dir,
         }
     }
@@ -79,7 +89,10 @@ impl Condition {
             return;
         }
         self.state.store(to as u8, Ordering::Relaxed);
-        *probe = Some((Instant::now() + FIRST_PROBE, FIRST_PROBE));
+        // One that passes every probe and fails as soon as it is used is asked less and less often, too.
+        let again = to == Health::Sick && probe.recovered.is_some_and(|at| at.elapsed() < LAST_PROBE);
+        probe.pause = if again { probe.pause.max(FIRST_PROBE) } else { FIRST_PROBE };
+        probe.next = Some(Instant::now() + probe.pause);
         let remedy = match to {
             Health::Full => "free some space or lower its limit",
             _ => "look at the disk, its mount and its permissions",
@@ -90,7 +103,8 @@ impl Condition {
     /// Writes may go on.
     pub(crate) fn recover(&self) {
         let mut probe = self.probe.lock().unwrap_or_else(PoisonError::into_inner);
-        *probe = None;
+        probe.next = None;
+        probe.recovered = Some(Instant::now());
         self.read_errors.store(0, Ordering::Relaxed);
         let were_off = !self.reads.swap(true, Ordering::Relaxed);
         if self.state.swap(Health::Healthy as u8, Ordering::Relaxed) != Health::Healthy as u8 || were_off {
@@ -117,13 +131,35 @@ impl Condition {
     /// Whether it is time to ask the disk again; the next time is later.
     pub(crate) fn probe_due(&self) -> bool {
         let mut probe = self.probe.lock().unwrap_or_else(PoisonError::into_inner);
-        match *probe {
-            Some((at, wait)) if Instant::now() >= at => {
-                let wait = (wait * 2).min(LAST_PROBE);
-                *probe = Some((Instant::now() + wait, wait));
-                true
-            }
-            _ => false,
+        let due = probe.next.is_some_and(|at| Instant::now() >= at);
+        if due {
+            probe.pause = (probe.pause * 2).min(LAST_PROBE);
+            probe.next = Some(Instant::now() + probe.pause);
         }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_fails_whenever_it_is_used_is_asked_less_and_less_often() {
+        let condition = Condition::new(String::new());
+        let pause = || condition.probe.lock().unwrap_or_else(PoisonError::into_inner).pause;
+        let mut pauses = Vec::new();
+        for _ in 0..9 {
+            condition.worsen(Health::Sick, &"broken");
+            pauses.push(pause().as_secs());
+            condition.probe.lock().unwrap_or_else(PoisonError::into_inner).next = Some(Instant::now());
+            assert!(condition.probe_due());
+            condition.recover();
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        let long_ago = Instant::now().checked_sub(LAST_PROBE);
+        condition.probe.lock().unwrap_or_else(PoisonError::into_inner).recovered = long_ago;
+        condition.worsen(Health::Sick, &"broken anew");
+        assert_eq!(pause(), FIRST_PROBE);
     }
 }

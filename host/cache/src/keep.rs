@@ -185,14 +185,17 @@ fn try_out(top: &OwnedFd) -> Result<(), Errno> {
     let name = format!("probe.{}", std::process::id());
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let fd = rustix::fs::openat(top, &*name, flags, FILE_MODE)?;
-    let result = write_all(&fd, &PROBE, 0).and_then(|()| rustix::fs::fdatasync(&fd)).and_then(|()| {
+    // At once, so that nothing stays behind. Processes in containers may have the same number: the name may be gone already.
+    match rustix::fs::unlinkat(top, &*name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(error),
+    }
+    write_all(&fd, &PROBE, 0).and_then(|()| rustix::fs::fdatasync(&fd)).and_then(|()| {
         let _ = rustix::fs::fadvise(&fd, 0, None, Advice::DontNeed);
         let mut back = vec![0; PROBE.len()];
         let got = crate::entry::read_up_to(&fd, &mut back, 0)?;
         if got == back.len() && back == PROBE { Ok(()) } else { Err(Errno::IO) }
-    });
-    let unlinked = rustix::fs::unlinkat(top, &*name, AtFlags::empty());
-    result.and(unlinked)
+    })
 }
 
 /// Runs a thread's work with less right to the processor than those who read.

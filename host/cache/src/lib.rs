@@ -36,6 +36,7 @@ mod pens;
 mod read;
 mod root;
 mod scan;
+mod slow;
 mod space;
 mod stats;
 mod write;

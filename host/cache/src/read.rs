@@ -6,6 +6,7 @@ use bytes::BytesMut;
 use rustix::fs::Advice;
 use rustix::io::{Errno, ReadWriteFlags};
 use std::io::IoSliceMut;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use wasmount_core::ports::CACHE_PAGE;
 
@@ -22,8 +23,8 @@ pub(crate) enum Fail {
     Gone(u64),
     /// These pages are not what was written.
     Bad(Vec<u64>),
-    /// The system refused.
-    Io(Errno),
+    /// The system refused these pages.
+    Io(Errno, Range<u64>),
 }
 
 /// Whether a read may wait for the disk.
@@ -79,7 +80,10 @@ fn chunk(
     let (first, last) = (at / CACHE_PAGE, end.div_ceil(CACHE_PAGE));
     let mut words = [0; (CHUNK / CACHE_PAGE) as usize * 4];
     let words = &mut words[..(last - first) as usize * 4];
-    disk.words(first, words, patience.flags()).map_err(|error| io(error, patience))?;
+    disk.words(first, words, patience.flags()).map_err(|error| match patience {
+        Patience::None => Fail::Wait,
+        Patience::Some => Fail::Io(error, first..last),
+    })?;
     if let Some(gone) = (first..last).zip(words.chunks_exact(4)).find(|(_, word)| *word == [0; 4]) {
         return Err(Fail::Gone(gone.0));
     }
@@ -107,13 +111,6 @@ fn chunk(
     }
     pages.deliver();
     Ok(())
-}
-
-fn io(error: Errno, patience: Patience) -> Fail {
-    match (error, patience) {
-        (Errno::AGAIN | Errno::OPNOTSUPP | Errno::INVAL, Patience::None) => Fail::Wait,
-        (error, _) => Fail::Io(error),
-    }
 }
 
 /// The whole pages of a range: those that the range covers in the caller's buffer, those that it cuts beside it.
@@ -188,9 +185,8 @@ impl<'a> Pages<'a> {
         }
         match rustix::io::preadv2(disk.data.as_fd(), &mut slices[..n], at, ReadWriteFlags::NOWAIT) {
             Ok(got) if got == want => Ok(()),
-            // The rest is not in memory, or the file is too short.
-            Ok(_) | Err(Errno::INTR) => Err(Fail::Wait),
-            Err(error) => Err(io(error, Patience::None)),
+            // The rest is not in memory, the file is too short, or what is wrong is found by the read that may wait.
+            _ => Err(Fail::Wait),
         }
     }
 
@@ -200,11 +196,12 @@ impl<'a> Pages<'a> {
         let tail = self.tail.as_mut().map(|edge| (tail_page, &mut edge.bytes[..edge.len]));
         let parts = head.into_iter().chain([(middle_first, &mut *self.middle)]).chain(tail);
         for (page, bytes) in parts {
-            let got = read_up_to(disk.data.as_fd(), bytes, page * CACHE_PAGE).map_err(Fail::Io)?;
+            let pages = page..page + bytes.len().div_ceil(PAGE) as u64;
+            let got = read_up_to(disk.data.as_fd(), bytes, page * CACHE_PAGE)
+                .map_err(|error| Fail::Io(error, pages.clone()))?;
             // The file has become shorter.
             if got < bytes.len() {
-                let missing = page + (got / PAGE) as u64..page + bytes.len().div_ceil(PAGE) as u64;
-                return Err(Fail::Bad(missing.collect()));
+                return Err(Fail::Bad((page + (got / PAGE) as u64..pages.end).collect()));
             }
         }
         Ok(())

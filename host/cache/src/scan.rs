@@ -41,7 +41,8 @@ pub(crate) fn walk(
                 };
                 let stat = match rustix::fs::statat(top, format!("{dir}/{file}"), AtFlags::SYMLINK_NOFOLLOW) {
                     Ok(stat) => stat,
-                    Err(Errno::NOENT) => continue,
+                    // Gone meanwhile; or one that the file system has lost, which must not end every walk.
+                    Err(Errno::NOENT | Errno::UCLEAN | Errno::BADMSG) => continue,
                     Err(error) => return Err(error),
                 };
                 let (used, bytes) = entries.entry(hash).or_default();
@@ -107,9 +108,15 @@ impl Survey {
                 break;
             }
             let Some(name) = self.names.get(seen.identity) else { continue };
-            if let Removal::Gone(gone) = remove(top, name, seen.hash)? {
-                bytes += gone;
-                entries += 1;
+            match remove(top, name, seen.hash) {
+                Ok(Removal::Gone(gone)) => {
+                    bytes += gone;
+                    entries += 1;
+                }
+                Ok(Removal::InUse) => {}
+                Err(Errno::ROFS) => return Err(Errno::ROFS),
+                // One that cannot be removed must not keep all others.
+                Err(error) => tracing::debug!(hash = %seen.hash, %error, "not evicted"),
             }
         }
         Ok((bytes, entries))

@@ -25,6 +25,8 @@ use wasmount_core::ports::CACHE_PAGE;
 const PAGE: usize = CACHE_PAGE as usize;
 /// Consecutive offers are written together up to this: the disk is fastest with a few large writes.
 const BATCH: u64 = 8 << 20;
+/// Among so many of those that wait, what continues a file is looked for.
+const LOOK_THROUGH: usize = 128;
 /// Less than this goes through the page cache: waiting for the disk would take longer than copying.
 const DIRECT_MIN: u64 = 64 << 10;
 /// What is not aligned in memory is copied in pieces of this size on its way around the page cache.
@@ -130,12 +132,18 @@ impl Writer {
         }
         queue.busy = true;
         let mut batch: Vec<Job> = queue.jobs.pop_front().into_iter().collect();
-        while let (Some(last), Some(next)) = (batch.last(), queue.jobs.front())
-            && Arc::ptr_eq(&last.entry, &next.entry)
-            && last.end == next.at
-            && batch.first().is_some_and(|first| next.end - first.at <= BATCH)
-        {
-            batch.extend(queue.jobs.pop_front());
+        // Those of files that are read side by side come in turn.
+        let mut at = 0;
+        while at < queue.jobs.len().min(LOOK_THROUGH) {
+            let continues = |next: &Job| {
+                let (Some(first), Some(last)) = (batch.first(), batch.last()) else { return false };
+                Arc::ptr_eq(&last.entry, &next.entry) && last.end == next.at && next.end - first.at <= BATCH
+            };
+            if queue.jobs.get(at).is_some_and(continues) {
+                batch.extend(queue.jobs.remove(at));
+            } else {
+                at += 1;
+            }
         }
         Some(batch)
     }
@@ -166,6 +174,8 @@ fn failed(shared: &Shared, error: Errno, bytes: u64) {
     match error {
         // Being evicted or removed at this moment.
         Errno::AGAIN => {}
+        // Says nothing about the disk.
+        Errno::MFILE | Errno::NFILE | Errno::NOMEM => add(&shared.counters.write_errors, 1),
         Errno::NOSPC | Errno::DQUOT => {
             add(&shared.counters.write_errors, 1);
             shared.condition.worsen(Health::Full, &error);
@@ -219,7 +229,9 @@ fn write_batch(shared: &Shared, batch: &[Job], pens: &mut Pens, bounce: &mut Vec
     }
     if entry.pages.complete() {
         entry.trust(Trust::Pending);
-        if !shared.finisher.push_patiently(Task::Finish(entry.clone())) {
+        // What was read must not be dropped because of it.
+        let urgent = || shared.writer.queued() > shared.config.queue_bytes / 2;
+        if !shared.finisher.push_patiently(Task::Finish(entry.clone()), urgent) {
             entry.trust(Trust::No);
         }
     }

@@ -104,6 +104,34 @@ fn large_files() {
     println!("{:?}", lab.stats());
 }
 
+/// Files of a training set that are read side by side: their blocks come in turn.
+#[test]
+#[ignore = "a bench"]
+fn files_side_by_side() {
+    const FILES: u64 = 64;
+    const FILE: u64 = 16 << 20;
+    const BLOCK: u64 = 1 << 20;
+    let (lab, _temp) = lab(64 << 20);
+    let block = aligned(BLOCK as usize);
+    for (what, together) in [("16 MiB files one by one", 1), ("8 at a time", 8), ("64 at a time", 64)] {
+        let files: Vec<_> = (0..FILES).map(|n| lab.open(&format!("{what}{n}"), FILE)).collect();
+        measure(what, FILES * FILE, || {
+            for group in files.chunks(together) {
+                for at in (0..FILE).step_by(BLOCK as usize) {
+                    for file in group {
+                        while lab.stats().queued_bytes + BLOCK > (64 << 20) {
+                            std::thread::sleep(Duration::from_millis(1));
+                        }
+                        file.offer(at, vec![block.clone()], Arc::new(()));
+                    }
+                }
+            }
+            lab.flush();
+        });
+        assert_eq!(lab.stats().dropped_offers, 0);
+    }
+}
+
 #[test]
 #[ignore = "a bench"]
 fn small_files() {

@@ -6,6 +6,7 @@ mod common;
 use common::*;
 use std::fs;
 use wasmount_cache::{DiskCacheConfig, Health, MinFree};
+use wasmount_core::ports::BlockCache;
 
 fn lab_on(tmpfs: &Tmpfs) -> Lab {
     Lab::with(DiskCacheConfig {
@@ -151,4 +152,77 @@ fn a_directory_replaced_by_a_file_is_a_sick_disk_until_it_is_back() {
     lab.offer(&*file, "new", 0, 5000, 5000);
     lab.flush();
     assert!(lab.read(&*file, "new", 0, 5000));
+}
+
+/// A directory can be opened and not be read, like a file with a bad sector, nor can its page be taken away. If it were promised again a
+/// reader would ask until an application sees an error.
+#[test]
+fn pages_that_the_disk_cannot_read_are_not_promised_twice() {
+    let mut lab = Lab::new();
+    drop(lab.fill("x", PAGE));
+    lab.restart();
+    let data = lab.only("data");
+    fs::remove_file(&data).unwrap();
+    fs::create_dir(&data).unwrap();
+    if fs::metadata(&data).unwrap().len() != PAGE {
+        return println!("directories of this file system have another size than the object: nothing to see");
+    }
+    let file = lab.open("x", PAGE);
+    assert_eq!(file.run(0, PAGE), PAGE, "its mark says so");
+    assert!(!lab.read(&*file, "x", 0, PAGE));
+    assert_eq!(file.run(0, PAGE), 0);
+    let stats = lab.stats();
+    assert_eq!((stats.read_errors, stats.damaged_pages, stats.health), (1, 1, Health::Healthy));
+}
+
+#[test]
+fn an_entry_that_cannot_be_removed_does_not_keep_the_others() {
+    let temp = tempfile::tempdir().unwrap();
+    let config =
+        DiskCacheConfig { min_free: MinFree::Bytes(0), ..DiskCacheConfig::new(temp.path().join("c")) };
+    let lab = Lab::with(DiskCacheConfig { max_bytes: 8 << 20, ..config });
+    drop(lab.fill("stubborn", 1 << 20));
+    let data = lab.only("data");
+    fs::remove_file(&data).unwrap();
+    fs::create_dir(&data).unwrap();
+    for n in 0..20 {
+        eventually("written", || {
+            let key = format!("{n}");
+            let file = lab.open(&key, 1 << 20);
+            lab.offer(&*file, &key, 0, 1 << 20, 1 << 20);
+            lab.flush();
+            lab.read(&*file, &key, 0, 1 << 20)
+        });
+    }
+    assert!(lab.stats().evicted_files >= 10, "{:?}", lab.stats());
+    assert!(data.exists());
+}
+
+/// Core waits for a second at most, and drops what it waited for: that the disk hangs has to be noticed all the same.
+#[test]
+fn a_disk_that_hangs_is_found_out_though_nobody_waits_for_it() {
+    let mut lab = Lab::new();
+    drop(lab.fill("x", PAGE));
+    lab.restart();
+    // Opening a pipe that nobody writes to takes for ever.
+    let meta = lab.only("meta");
+    fs::remove_file(&meta).unwrap();
+    let pipe = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &meta, pipe, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR, 0)
+        .unwrap();
+    let begun = std::time::Instant::now();
+    eventually("found out", || {
+        let opening = lab.cache().open(id("x", PAGE));
+        let _time = lab.runtime.enter();
+        let waited = tokio::time::timeout(std::time::Duration::from_millis(300), opening);
+        assert!(!matches!(lab.runtime.block_on(waited), Ok(Some(_))));
+        lab.stats().health == Health::Sick
+    });
+    assert_eq!(lab.runtime.block_on(async { lab.cache().open(id("y", PAGE)).await.map(drop) }), None);
+    // It answers: the threads that hang come back.
+    fs::File::options().write(true).open(&meta).unwrap();
+    fs::remove_file(&meta).unwrap();
+    eventually("healthy", || lab.stats().health == Health::Healthy);
+    assert!(begun.elapsed() < LONG);
+    lab.fill("y", PAGE);
 }

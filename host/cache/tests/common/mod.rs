@@ -238,7 +238,11 @@ impl Tmpfs {
     }
 
     pub fn remount(&self, how: &str) {
-        run("mount", &["-o", &format!("remount,{how}"), self.0.path().to_str().unwrap()]);
+        // The writer closes its files a moment after it has nothing to do.
+        eventually("mounted anew", || {
+            let mut mount = std::process::Command::new("mount");
+            mount.args(["-o", &format!("remount,{how}")]).arg(self.0.path()).status().unwrap().success()
+        });
     }
 }
 
