@@ -60,5 +60,7 @@ soak: ## the seeded tests again and again with new seeds (SOAK_ROUNDS=20)
 	cargo build --release --workspace --bins --tests
 	@for round in $$(seq $(SOAK_ROUNDS)); do \
 	  seed=$$(date +%s%N); echo "round $$round of $(SOAK_ROUNDS), WASMOUNT_SEED=$$seed"; \
-	  WASMOUNT_SEED=$$seed cargo test --release -p wasmount-tests --test two_thousand_keys --test versions; \
+	  WASMOUNT_SEED=$$seed WASMOUNT_KILLS=50 cargo test --release --workspace \
+	    --test two_thousand_keys --test versions --test cache_faults; \
+	  WASMOUNT_SEED=$$seed WASMOUNT_MODEL_CASES=100000 cargo test --release --workspace --test model; \
 	done
