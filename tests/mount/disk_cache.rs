@@ -113,7 +113,7 @@ fn warm_fills_the_cache_and_is_resumed_by_repeating_it() -> Result<()> {
     let tree = mount.path("tree");
     // What the kernel has already must not be hidden from the disk cache.
     epochs.epoch(&mount)?;
-    let (fine, log) = warm(&[], &[tree.clone()])?;
+    let (fine, log) = warm(&[], std::slice::from_ref(&tree))?;
     ensure!(fine && log.contains("5 files"), "{log}");
     epochs.wait_cached(&mount)?;
     let (fine, log) = epochs.minio.paused(|| epochs.epoch(&mount).and_then(|()| warm(&[], &[tree])))?;

@@ -1,4 +1,4 @@
-//! The memory limit of the cgroup this process runs in (kernel documentation: `admin-guide/cgroup-v2.rst` and `cgroup-v1/memory.rst`).
+//! The memory of the cgroup this process runs in, and of the machine (kernel documentation: `admin-guide/cgroup-v2.rst` and `cgroup-v1/memory.rst`).
 
 use std::fs::read_to_string;
 use std::path::Path;
@@ -9,6 +9,14 @@ const NO_LIMIT: u64 = 1 << 60;
 /// The smallest limit of this process's cgroup and of those above it, in bytes; `None` when there is none.
 pub(crate) fn memory_limit() -> Option<u64> {
     limit(Path::new("/proc/self/cgroup"), Path::new("/sys/fs/cgroup"))
+}
+
+/// Bytes that the machine could give to programs now, without swapping (`MemAvailable` in `proc(5)`).
+pub(crate) fn available() -> Option<u64> {
+    let text = read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    kib.checked_mul(1024)
 }
 
 fn limit(groups: &Path, root: &Path) -> Option<u64> {
@@ -69,6 +77,11 @@ mod tests {
         ];
         assert_eq!(tree(groups, &files), Some(512 << 20));
         assert_eq!(tree(groups, &files[..1]), None, "the host's path does not exist in the container");
+    }
+
+    #[test]
+    fn the_machine_has_memory() {
+        assert!(available().is_some_and(|bytes| bytes > 1 << 20));
     }
 
     #[test]

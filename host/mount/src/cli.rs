@@ -115,6 +115,12 @@ pub(crate) struct CommonArgs {
     /// [default: the Dataset: the mount point's path]
     #[arg(long, value_name = "TEXT", requires = "cache_dir")]
     pub(crate) cache_namespace: Option<String>,
+    /// Never let the kernel read cache files itself (a mount with passthrough cannot be a layer of an overlay)
+    #[arg(long)]
+    pub(crate) no_passthrough: bool,
+    /// Fetch so many small files ahead when the files of a directory are read one after the other; 0: none
+    #[arg(long, value_name = "NUMBER", default_value_t = 8)]
+    pub(crate) prefetch_files: u16,
     /// Serve metrics for Prometheus at http://ADDRESS/metrics [default: off]
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) metrics_addr: Option<SocketAddr>,

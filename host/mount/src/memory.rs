@@ -24,6 +24,9 @@ pub(crate) struct Memory {
     pub(crate) guests: u64,
     /// Bodies between socket and reader.
     pub(crate) bodies: u64,
+    /// Beside all that: how much of the kernel's page cache may be filled with bytes that nobody has asked for yet. The kernel
+    /// takes it back when it needs it, but charges it to this process's cgroup until then.
+    pub(crate) page_cache: u64,
 }
 
 impl Memory {
@@ -32,7 +35,8 @@ impl Memory {
     /// # Errors
     /// The operator's number is too small.
     pub(crate) fn new(named: Option<u64>) -> anyhow::Result<Self> {
-        let total = match (named, cgroup::memory_limit()) {
+        let limit = cgroup::memory_limit();
+        let total = match (named, limit) {
             (Some(named), _) if named < LEAST => {
                 bail!(
                     "--memory {}: at least {} are needed for plugins and reads",
@@ -52,14 +56,18 @@ impl Memory {
             (None, Some(limit)) => (limit / 2).max(LEAST),
             (None, None) => DEFAULT,
         };
-        Ok(Self::shares(total))
+        let page_cache = match limit {
+            Some(limit) => limit.saturating_sub(total) / 2,
+            None => cgroup::available().unwrap_or(0) / 4,
+        };
+        Ok(Self { page_cache, ..Self::shares(total) })
     }
 
     fn shares(total: u64) -> Self {
         // A plugin's own memory grows with its calls, not with the bytes read: an eighth, and never more than it can use.
         let guests = (total / 8).clamp(16 << 20, 512 << 20);
         let bodies = (total / 8).clamp(8 << 20, 64 << 20);
-        Self { total, guests, bodies, reads: total - guests - bodies }
+        Self { total, guests, bodies, reads: total - guests - bodies, page_cache: 0 }
     }
 }
 

@@ -127,7 +127,7 @@ async fn prepare(plan: Plan, args: CommonArgs) -> anyhow::Result<Prepared> {
         MountTableConfig {
             mounts: resolved.into_iter().map(|mount| wiring.mount(mount)).collect(),
             request_timeout: timeout,
-            read: ReadConfig { memory: memory.reads, ..ReadConfig::default() },
+            read: read_config(&args, memory),
             cache: blocks,
             uid,
             gid,
@@ -166,6 +166,7 @@ async fn prepare(plan: Plan, args: CommonArgs) -> anyhow::Result<Prepared> {
     let mut options = MountOptions::new(plan.target);
     options.subtype.clone_from(&args.subtype);
     options.request_timeout = timeout;
+    options.passthrough = !args.no_passthrough;
     options.operations = observer;
     Ok(Prepared { fs, options, metrics, cache, _listening: listening })
 }
@@ -227,6 +228,17 @@ fn plugin_host(args: &CommonArgs, memory: Memory) -> anyhow::Result<Arc<PluginHo
             Ok(start(None)?)
         }
         host => Ok(host?),
+    }
+}
+
+fn read_config(args: &CommonArgs, memory: Memory) -> ReadConfig {
+    let defaults = ReadConfig::default();
+    ReadConfig {
+        memory: memory.reads,
+        siblings: args.prefetch_files.into(),
+        keep_kernel: defaults.keep_kernel.min(memory.page_cache),
+        keep_disk: defaults.keep_disk.min(args.cache_size.unwrap_or(u64::MAX)),
+        ..defaults
     }
 }
 
