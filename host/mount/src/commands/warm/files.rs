@@ -1,6 +1,6 @@
 //! Finding files and reading them.
 
-use super::progress::Progress;
+use super::progress::{Outcome, Progress};
 use super::rate::Rate;
 use anyhow::{Context, bail};
 use rustix::fs::{Mode, OFlags};
@@ -24,15 +24,6 @@ pub(super) struct File {
     pub(super) path: PathBuf,
     /// Its size in bytes.
     pub(super) size: u64,
-}
-
-/// What became of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// It was in the cache already.
-    Present,
-    /// It was read.
-    Read,
 }
 
 /// Sends all regular files at and below `paths`, without following symbolic links; returns what could not be looked at.

@@ -1,6 +1,5 @@
 //! What people see while they wait.
 
-use super::files::Outcome;
 use crate::config::size;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
@@ -11,6 +10,15 @@ use std::time::{Duration, Instant};
 
 /// Where nobody looks at a bar, a line in the log says the same this often.
 const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// What became of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It was in the cache already.
+    Present,
+    /// It was read.
+    Read,
+}
 
 /// Files and bytes, found and done.
 pub(super) struct Progress {
