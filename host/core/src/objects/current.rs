@@ -40,15 +40,15 @@ impl ObjectFs {
         let at = self.clock.now();
         let head = self.store.head(ctx, ObjectKey::new(path), file.version.clone());
         match bounded(&*self.clock, ctx, "checking a file before it is opened", head).await {
-            Ok(HeadOutcome::Unchanged) => {
-                self.known.set(path, Known::Found(Child::File(file.clone())), at);
-                Ok(())
-            }
+            // A HEAD knows objects, not names: it does not see a directory that hides the object by now. So it says whether the
+            // bytes are the same, and what the name stands for is looked up where they are not.
+            Ok(HeadOutcome::Unchanged) => Ok(()),
             Ok(HeadOutcome::Found(info)) => {
-                let child = Child::file(&info.object);
-                let same = matches!(&child, Child::File(now) if now.same(file));
-                self.known.set(path, Known::Found(child), at);
-                if same { Ok(()) } else { Err(Error::stale(path)) }
+                if matches!(Child::file(&info.object), Child::File(now) if now.same(file)) {
+                    return Ok(());
+                }
+                self.known.set(path, Known::Suspect, at);
+                Err(Error::stale(path))
             }
             // The kernel looks the name up again on `stale`, and then learns that it is gone or a directory.
             Err(error) if error.kind == ErrorKind::NotFound => {
