@@ -16,7 +16,6 @@ before it); those that are not there are named.
     WASMOUNT_BIN, WASMOUNT_PLUGIN    another program, another plugin
 """
 import json
-import mmap
 import os
 import shutil
 import signal
@@ -32,8 +31,6 @@ import report
 from cases import CASES, FLOOR, Bench, lacking
 from server import Server
 
-TOUCHED = 4 << 30
-
 
 def say(text):
     print(text, file=sys.stderr, flush=True)
@@ -46,13 +43,6 @@ def selected(variable, known):
     if unknown:
         sys.exit(f"{variable}: {', '.join(unknown)} unknown; known are {', '.join(known)}")
     return names
-
-
-def touch_memory():
-    """Pages that a virtual machine gave back to its host are slow at first use: not in the first measurement, please."""
-    size = min(TOUCHED, os.sysconf("SC_AVPHYS_PAGES") * mmap.PAGESIZE // 2)
-    with mmap.mmap(-1, size) as memory:
-        memory[::mmap.PAGESIZE] = bytes(size // mmap.PAGESIZE)
 
 
 def rotate(bench, cases, present, reps, notes, failures):
@@ -106,7 +96,6 @@ def main():
     failures = []
     if load > 0.5:
         notes.append(f"The machine was not idle at the start: load {load:.1f}.")
-    touch_memory()
     disk = tempfile.mkdtemp(prefix="wasmount-bench-", dir=os.environ.get("BENCH_DISK") or "/var/tmp")
     server = None
     try:

@@ -1,9 +1,10 @@
 //! What is read in which case, by how many workers, and what came of it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use wasmount_tests::prng::Prng;
 
 use crate::data;
@@ -99,6 +100,31 @@ fn shuffled(epoch: u64) -> Vec<Piece> {
         pieces.swap(last, prng.below(last + 1));
     }
     pieces
+}
+
+/// Reads all pieces of a plan; `read` reads one and says how long its worker waited for a call at most.
+///
+/// # Errors
+/// Those of `read`, with the piece's name.
+pub(crate) fn read_all(
+    plan: &Plan,
+    start: Instant,
+    read: impl Fn(usize, &Piece) -> Result<Duration> + Sync,
+) -> Result<Outcome> {
+    let stall = Mutex::new(Duration::ZERO);
+    in_parallel(plan.workers, plan.pieces.len(), |worker, index| {
+        let Some(piece) = plan.pieces.get(index) else { return Ok(()) };
+        let waited = read(worker, piece).with_context(|| piece.key.clone())?;
+        let mut stall = stall.lock().unwrap_or_else(PoisonError::into_inner);
+        *stall = stall.max(waited);
+        Ok(())
+    })?;
+    Ok(Outcome {
+        duration: start.elapsed(),
+        count: plan.pieces.len() as u64,
+        bytes: plan.pieces.iter().map(|piece| piece.len).sum(),
+        stall: stall.into_inner().unwrap_or_else(PoisonError::into_inner),
+    })
 }
 
 /// Runs `work(worker, index)` for each index below `count`, on some threads; the first error ends them all.

@@ -3,12 +3,12 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use wasmount_tests::prng::Prng;
 use wasmount_tests::s3::Client;
 
 use crate::data;
-use crate::plan::{Outcome, Piece, Plan, in_parallel};
+use crate::plan::{Outcome, Piece, Plan, in_parallel, read_all};
 use crate::wire::Connection;
 
 /// Parts and connections that were fastest here for large objects; more connections gain nothing on two cores.
@@ -55,23 +55,12 @@ fn get_all(client: &Client, plan: &Plan) -> Result<Outcome> {
     let start = Instant::now();
     let connections =
         (0..plan.workers).map(|_| Connection::open(client).map(Mutex::new)).collect::<Result<Vec<_>>>()?;
-    let stall = Mutex::new(Duration::ZERO);
-    in_parallel(plan.workers, plan.pieces.len(), |worker, index| {
-        let (Some(connection), Some(piece)) = (connections.get(worker), plan.pieces.get(index)) else {
-            return Ok(());
-        };
+    read_all(plan, start, |worker, piece| {
+        let Some(connection) = connections.get(worker) else { return Ok(Duration::ZERO) };
         let before = Instant::now();
         let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
-        connection.get(&piece.key, piece.start, piece.len).with_context(|| format!("GET {}", piece.key))?;
-        let mut stall = stall.lock().unwrap_or_else(PoisonError::into_inner);
-        *stall = stall.max(before.elapsed());
-        Ok(())
-    })?;
-    Ok(Outcome {
-        duration: start.elapsed(),
-        count: plan.pieces.len() as u64,
-        bytes: plan.pieces.iter().map(|piece| piece.len).sum(),
-        stall: stall.into_inner().unwrap_or_else(PoisonError::into_inner),
+        connection.get(&piece.key, piece.start, piece.len)?;
+        Ok(before.elapsed())
     })
 }
 

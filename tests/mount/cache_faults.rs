@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use wasmount_tests::bounded::{SOON, wait_for, within};
-use wasmount_tests::cache::{Metrics, data_files, drop_pages, flip_bits, wait_cached};
+use wasmount_tests::cache::{Metrics, data_files, flip_bits, read_all, wait_all_cached, wait_cached};
 use wasmount_tests::minio::{Minio, free_port};
 use wasmount_tests::mount::{Launch, Mount};
 use wasmount_tests::prng::Prng;
@@ -58,17 +58,11 @@ impl Store {
 
     /// Reads every file whole, past the kernel's pages; every byte must be right.
     fn read_all(&self, mount: &Mount) -> Result<()> {
-        for (name, content) in self.files.iter() {
-            let path = mount.path(name);
-            drop_pages(&path)?;
-            let read = within(name, SOON, move || std::fs::read(path))??;
-            ensure!(read == *content, "{name} differs");
-        }
-        Ok(())
+        read_all(mount, &self.files)
     }
 
     fn wait_cached(&self, mount: &Mount) -> Result<()> {
-        self.files.iter().try_for_each(|(name, content)| wait_cached(&mount.path(name), content.len() as u64))
+        wait_all_cached(mount, &self.files)
     }
 
     fn is_healthy(&self) -> Option<bool> {

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use wasmount_tests::bounded::{SOON, wait_for, within};
-use wasmount_tests::cache::{Metrics, cached_bytes, drop_pages, wait_cached};
+use wasmount_tests::bounded::{SOON, wait_for};
+use wasmount_tests::cache::{Metrics, cached_bytes, read_all, wait_all_cached};
 use wasmount_tests::minio::{Minio, free_port};
 use wasmount_tests::mount::{Launch, Mount};
 use wasmount_tests::paths;
@@ -45,17 +45,11 @@ impl Epochs {
 
     /// Reads everything; every byte must be right.
     fn epoch(&self, mount: &Mount) -> Result<()> {
-        for (name, content) in &self.files {
-            let path = mount.path(name);
-            drop_pages(&path)?;
-            let read = within(name, SOON, move || std::fs::read(path))??;
-            ensure!(read == *content, "{name} differs");
-        }
-        Ok(())
+        read_all(mount, &self.files)
     }
 
     fn wait_cached(&self, mount: &Mount) -> Result<()> {
-        self.files.iter().try_for_each(|(name, content)| wait_cached(&mount.path(name), content.len() as u64))
+        wait_all_cached(mount, &self.files)
     }
 }
 

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{Advice, fadvise};
 
 use crate::bounded::{SOON, wait_for, within};
+use crate::mount::Mount;
 
 /// Bytes of a file that are in the disk cache, as the mount says.
 ///
@@ -43,6 +44,31 @@ pub fn wait_cached(path: &Path, size: u64) -> Result<()> {
 pub fn drop_pages(path: &Path) -> Result<()> {
     let file = std::fs::File::open(path)?;
     Ok(fadvise(&file, 0, None, Advice::DontNeed)?)
+}
+
+/// Files by name, and what they hold.
+pub type Files = [(String, Vec<u8>)];
+
+/// Reads every file, without what the kernel has of it, and compares it.
+///
+/// # Errors
+/// When one cannot be read, or differs.
+pub fn read_all(mount: &Mount, files: &Files) -> Result<()> {
+    for (name, content) in files {
+        let path = mount.path(name);
+        drop_pages(&path)?;
+        let read = within(name, SOON, move || std::fs::read(path))??;
+        ensure!(read == *content, "{name} differs");
+    }
+    Ok(())
+}
+
+/// Waits until all files are in the disk cache.
+///
+/// # Errors
+/// When one does not get there; the message says how far it got.
+pub fn wait_all_cached(mount: &Mount, files: &Files) -> Result<()> {
+    files.iter().try_for_each(|(name, content)| wait_cached(&mount.path(name), content.len() as u64))
 }
 
 /// The data files of a cache directory, largest first.
