@@ -11,10 +11,19 @@
 //! Sources: the protocol is described in `doc/dev/msgr2.rst` and `doc/dev/cephx_protocol.rst` of Ceph; where those are silent, in
 //! its headers, named at each item.
 
+pub mod auth;
+pub mod crush;
 pub mod encoding;
 pub mod entropy;
+pub mod mon;
+pub mod msgr;
+pub mod osd;
+pub mod osdmap;
 pub mod payload;
+pub mod rados;
+pub mod time;
 pub mod types;
 
 pub use entropy::Entropy;
 pub use payload::Payload;
+pub use time::Now;

@@ -1,0 +1,285 @@
+//! Everything together: monitors, OSDs, requests.
+
+use super::action::{Action, LinkId};
+use super::config::Config;
+use super::dispatch::{OSDMAP, failure};
+use super::links::{Daemon, Link, Links};
+use super::objecter::Objecter;
+use super::{OpId, OpRequest};
+use crate::auth::{AuthError, Cephx};
+use crate::entropy::Entropy;
+use crate::mon::{LinkFailure, MonClient, MonConfig, MonError, Repeat, RequestId};
+use crate::msgr::{AeadFactory, Arrived, ConnectionError, Event, GlobalSequence, Message, Want, features};
+use crate::osd::kind;
+use crate::osdmap::OsdMap;
+use crate::payload::Payload;
+use crate::time::Now;
+use crate::types::{EntityAddr, Epoch, entity};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+
+/// Whether the cluster can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Not yet; the sentence says what is in the way, if anything is known.
+    Connecting(Option<String>),
+    /// There is a map.
+    Ready,
+    /// Not with this configuration. It is tried again all the same, in case the cluster changes.
+    Failed(String),
+}
+
+/// A client of one cluster, without I/O.
+///
+/// A *driver* makes it talk. It does what [`poll_action`](Self::poll_action) says until there is nothing more, tells what came of it
+/// by the calls named there, reads from each connection exactly what [`want`](Self::want) says and hands it to
+/// [`received`](Self::received), and calls [`on_time`](Self::on_time) at [`next_timer`](Self::next_timer). After each of these calls
+/// it looks for actions, and at `want` and `next_timer`, again.
+pub struct Cluster<P: Payload, F: AeadFactory> {
+    pub(super) config: Config,
+    pub(super) ciphers: F,
+    pub(super) entropy: Box<dyn Entropy>,
+    pub(super) cephx: Cephx,
+    pub(super) monitors: MonClient<P>,
+    pub(super) objecter: Objecter<P>,
+    pub(super) links: Links<P, F>,
+    /// Connections that may have something to write.
+    pub(super) touched: BTreeSet<LinkId>,
+    /// OSDs to connect to when there is a ticket for them.
+    pub(super) without_ticket: BTreeMap<i32, EntityAddr>,
+    /// Tells this client apart from others on the same machine.
+    pub(super) nonce: u32,
+    pub(super) own_ip: Option<IpAddr>,
+    pub(super) connections: GlobalSequence,
+    /// The question for the newest map.
+    pub(super) newest: Option<RequestId>,
+    /// The last map that was asked for: after which one, and when.
+    pub(super) asked: Option<(Epoch, u64)>,
+    pub(super) trouble: Option<MonError>,
+    pub(super) actions: VecDeque<Action<P, F::Aead>>,
+}
+
+impl<P: Payload, F: AeadFactory + Clone> Cluster<P, F> {
+    /// A client that begins to look for a monitor.
+    ///
+    /// # Errors
+    /// The user's name is not one.
+    pub fn new(
+        config: Config,
+        ciphers: F,
+        mut entropy: Box<dyn Entropy>,
+        now: Now,
+    ) -> Result<Self, AuthError> {
+        let cephx = Cephx::new(&config.entity, config.key.clone(), &[entity::OSD])?;
+        let mut monitor_config = MonConfig::new(config.monitors.clone());
+        monitor_config.fsid = config.fsid;
+        monitor_config.hostname.clone_from(&config.hostname);
+        let mut monitors = MonClient::new(monitor_config, cephx.clone());
+        monitors.subscribe(OSDMAP, 0, Repeat::Once);
+        monitors.start(now, &mut *entropy);
+        let (seed, nonce) = (entropy.number(), entropy.number() as u32 | 1);
+        let mut cluster = Self {
+            objecter: Objecter::new(config.limits, features::SUPPORTED, seed),
+            config,
+            ciphers,
+            entropy,
+            cephx,
+            monitors,
+            links: Links::new(),
+            touched: BTreeSet::new(),
+            without_ticket: BTreeMap::new(),
+            nonce,
+            own_ip: None,
+            connections: GlobalSequence::default(),
+            newest: None,
+            asked: Some((0, now.monotonic_ms)),
+            trouble: None,
+            actions: VecDeque::new(),
+        };
+        cluster.settle(now);
+        Ok(cluster)
+    }
+
+    /// What is to be done next.
+    pub fn poll_action(&mut self) -> Option<Action<P, F::Aead>> {
+        self.actions.pop_front()
+    }
+
+    /// Whether the cluster can be used.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        match (&self.trouble, self.objecter.map()) {
+            (_, Some(_)) => Status::Ready,
+            (Some(trouble), None) if trouble.is_permanent() => Status::Failed(trouble.to_string()),
+            (trouble, None) => Status::Connecting(trouble.as_ref().map(MonError::to_string)),
+        }
+    }
+
+    /// The newest map; `None` until the first one is there.
+    #[must_use]
+    pub fn osdmap(&self) -> Option<&OsdMap> {
+        self.objecter.map()
+    }
+
+    /// How the cluster knows this client, for instance in its blocklist; `None` before the first connection.
+    #[must_use]
+    pub fn address(&self) -> Option<EntityAddr> {
+        self.objecter.address()
+    }
+
+    /// Requests under way.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.objecter.in_flight()
+    }
+
+    /// Takes a request. Its end is an [`Action::Completed`], which comes for every request that is not cancelled.
+    pub fn submit(&mut self, request: OpRequest<P>, now: Now) -> OpId {
+        let op = self.objecter.submit(request, now);
+        self.settle(now);
+        op
+    }
+
+    /// Gives a request up. An OSD that has it may do it all the same.
+    pub fn cancel(&mut self, op: OpId, now: Now) {
+        self.objecter.cancel(op, now);
+        self.settle(now);
+    }
+
+    /// What to read next from a connection; `None`: nothing for now, look again after [`opened`](Self::opened).
+    #[must_use]
+    pub fn want(&self, link: LinkId) -> Option<Want> {
+        self.links.get(link).filter(|link| link.connected)?.connection.want()
+    }
+
+    /// A connection is made. `local` is its own end.
+    pub fn connected(&mut self, id: LinkId, local: Option<IpAddr>, now: Now) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.connected = true;
+            link.connect_by = None;
+            link.connection.connected(local, now);
+        }
+        self.step(id, Ok(()), now);
+    }
+
+    /// A connection could not be made, or broke: `connection refused`.
+    pub fn failed(&mut self, id: LinkId, reason: &str, now: Now) {
+        self.drop_link(id, LinkFailure::Broken(reason.to_owned()), false, now);
+        self.settle(now);
+    }
+
+    /// What [`want`](Self::want) said was read.
+    pub fn received(&mut self, id: LinkId, arrived: Arrived<P>, now: Now) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        let result = link.connection.received(now, arrived, &mut *self.entropy);
+        self.step(id, result, now);
+    }
+
+    /// [`Action::Open`] is done; `None`: the tag does not fit.
+    pub fn opened(&mut self, id: LinkId, plain: Option<P>, now: Now) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        let result = link.connection.opened(now, plain, &mut *self.entropy);
+        self.step(id, result, now);
+    }
+
+    /// [`Action::Seal`] is done.
+    pub fn sealed(&mut self, id: LinkId, sealed: P, now: Now) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        let result = link.connection.sealed(sealed);
+        self.step(id, result, now);
+    }
+
+    /// [`Action::Write`] is done.
+    pub fn written(&mut self, id: LinkId, now: Now) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        link.writing = false;
+        self.step(id, Ok(()), now);
+    }
+
+    /// When [`on_time`](Self::on_time) wants to be called, on the monotonic clock.
+    #[must_use]
+    pub fn next_timer(&self) -> Option<u64> {
+        let links = self.links.iter().filter_map(|(_, link)| match link.connect_by {
+            Some(at) => Some(at),
+            None => link.connection.next_timer(),
+        });
+        links.chain(self.monitors.next_timer()).chain(self.objecter.next_timer()).min()
+    }
+
+    /// Time has passed.
+    pub fn on_time(&mut self, now: Now) {
+        let due = |link: &Link<P, F>| match link.connect_by {
+            Some(at) => now.reached(at),
+            None => link.connection.next_timer().is_some_and(|at| now.reached(at)),
+        };
+        let ids: Vec<LinkId> = self.links.iter().filter(|(_, link)| due(link)).map(|(id, _)| id).collect();
+        for id in ids {
+            let Some(link) = self.links.get_mut(id) else { continue };
+            if link.connect_by.is_some() {
+                let late = format!("no connection within {} ms", self.config.connect_ms);
+                self.drop_link(id, LinkFailure::Broken(late), true, now);
+            } else {
+                let result = link.connection.on_timer(now);
+                self.step(id, result, now);
+            }
+        }
+        if self.monitors.next_timer().is_some_and(|at| now.reached(at)) {
+            self.monitors.on_time(now, &mut *self.entropy);
+        }
+        self.objecter.on_time(now);
+        self.settle(now);
+    }
+
+    /// After something happened on a connection.
+    fn step(&mut self, id: LinkId, result: Result<(), ConnectionError>, now: Now) {
+        self.events(id, now);
+        match result {
+            Ok(()) => {
+                self.touched.insert(id);
+            }
+            Err(error) => self.drop_link(id, failure(error), true, now),
+        }
+        self.settle(now);
+    }
+
+    /// Handles what a connection tells.
+    pub(super) fn events(&mut self, id: LinkId, now: Now) {
+        while let Some(link) = self.links.get_mut(id) {
+            let Some(event) = link.connection.poll_event() else { return };
+            let daemon = link.daemon;
+            match event {
+                Event::Ready { peer, .. } => {
+                    if let Some(own) = peer.own.socket {
+                        self.own_ip.get_or_insert(own.ip());
+                    }
+                    self.objecter.known_as(peer.own);
+                    match daemon {
+                        Daemon::Monitor(link) => self.monitors.ready(link, now, &mut *self.entropy),
+                        Daemon::Osd(osd) => self.objecter.ready(osd, now),
+                    }
+                }
+                Event::Message(message) => self.message(id, daemon, message, now),
+                Event::Open { cipher, nonce, sealed } => {
+                    self.actions.push_back(Action::Open { link: id, cipher, nonce, sealed });
+                }
+                Event::Seal { cipher, nonce, plain } => {
+                    self.actions.push_back(Action::Seal { link: id, cipher, nonce, plain });
+                }
+                // Sessions with monitors and OSDs do not outlive their connections.
+                Event::Reset => {}
+            }
+        }
+    }
+
+    fn message(&mut self, id: LinkId, daemon: Daemon, message: Message<P>, now: Now) {
+        match daemon {
+            Daemon::Monitor(link) => self.monitors.received(link, message, now, &mut *self.entropy),
+            Daemon::Osd(_) if message.kind == kind::OSD_MAP => self.maps(&message, now),
+            Daemon::Osd(osd) => {
+                if let Err(error) = self.objecter.message_from(osd, message, now) {
+                    self.drop_link(id, LinkFailure::Broken(error.to_string()), true, now);
+                }
+            }
+        }
+    }
+}

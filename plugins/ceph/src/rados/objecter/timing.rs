@@ -1,0 +1,80 @@
+//! What is due, and what a request that is overdue was waiting for.
+
+use super::operation::Place;
+use super::session::Session;
+use super::{Objecter, TICK_MS, Tid};
+use crate::payload::Payload;
+use crate::rados::error::RadosError;
+use crate::time::Now;
+use std::collections::BTreeSet;
+
+impl<P: Payload> Objecter<P> {
+    /// When [`on_time`](Self::on_time) wants to be called.
+    pub(in crate::rados) fn next_timer(&self) -> Option<u64> {
+        let first = |set: &BTreeSet<(u64, Tid)>| set.first().map(|&(at, _)| at);
+        let reconnect = self.sessions.values().filter_map(Session::retry_at).min();
+        [first(&self.deadlines), first(&self.delayed), reconnect, self.next_tick].into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    pub(in crate::rados) fn on_time(&mut self, now: Now) {
+        while let Some(&(at, tid)) = self.deadlines.first().filter(|(at, _)| now.reached(*at)) {
+            let waiting = self.waiting_for(tid);
+            let osd = self.operations.get(&tid).and_then(|operation| operation.place.osd());
+            self.finish(tid, Err(RadosError::TimedOut { waiting }));
+            self.deadlines.remove(&(at, tid));
+            if let Some(osd) = osd {
+                self.pump(osd, now);
+            }
+        }
+        while let Some(&(at, tid)) = self.delayed.first().filter(|(at, _)| now.reached(*at)) {
+            self.delayed.remove(&(at, tid));
+            self.aim(tid, now, true);
+        }
+        let due: Vec<i32> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.retry_at().is_some_and(|at| now.reached(at)))
+            .map(|(&osd, _)| osd)
+            .collect();
+        for osd in due {
+            self.connect(osd);
+        }
+        if self.next_tick.is_some_and(|at| now.reached(at)) {
+            self.next_tick = Some(now.after(TICK_MS));
+            if self.operations.values().any(|operation| operation.is_laggy(now)) {
+                self.want_maps();
+            }
+            self.decide_missing_pools();
+        }
+    }
+
+    /// What a request waits for, in words.
+    pub(super) fn waiting_for(&self, tid: Tid) -> String {
+        let Some(operation) = self.operations.get(&tid) else { return String::new() };
+        let pg = operation.target.as_ref().map(|target| target.pg);
+        match &operation.place {
+            Place::Nowhere if self.map.is_none() => {
+                self.trouble.clone().unwrap_or_else(|| "no monitor has sent a map of the cluster yet".into())
+            }
+            Place::Nowhere => match pg {
+                Some(pg) => format!("no OSD is up for placement group {pg}"),
+                None => "its place is not known yet".into(),
+            },
+            Place::PoolMissing { pool, .. } => format!("whether pool {pool} exists is not known yet"),
+            Place::NoAddress(osd) => {
+                format!("osd.{osd} has no msgr2 address (set ms_bind_msgr2 = true there, and restart it)")
+            }
+            Place::Paused(pause) => pause.sentence().into(),
+            Place::Delayed { .. } => "the OSD says \"try again\" each time".into(),
+            Place::Queued(osd) => match self.sessions.get(osd) {
+                Some(session) => session.holds_up(operation),
+                None => format!("osd.{osd} is not connected"),
+            },
+            Place::Sent { osd, .. } => match self.sessions.get(osd) {
+                Some(session) => format!("osd.{osd} at {} did not answer", session.place()),
+                None => format!("osd.{osd} did not answer"),
+            },
+        }
+    }
+}
