@@ -4,7 +4,7 @@ use crate::Options;
 use crate::bindings::exports::wasmount::plugin::lifecycle::{Description, EndpointTemplate, NetworkNeeds};
 
 impl Description {
-    /// A plugin that speaks HTTP to its `endpoint` options and nothing else.
+    /// A plugin that speaks HTTP to its `endpoint` options and nothing else, until [`speaks_tcp`](Self::speaks_tcp) says so.
     ///
     /// `name` is short and in lower case (`s3`), `version` is the plugin's own: `env!("CARGO_PKG_VERSION")`; `summary` is one line.
     pub fn new(name: &str, version: &str, summary: &str) -> Self {
@@ -30,6 +30,28 @@ impl Description {
     #[must_use]
     pub fn options(mut self, options: Options) -> Self {
         self.options = options.into_specs();
+        self
+    }
+
+    /// It speaks other protocols than HTTP, through [`tcp`](crate::tcp), and no HTTP.
+    #[must_use]
+    pub fn speaks_tcp(mut self) -> Self {
+        self.network.http = false;
+        self.network.tcp = true;
+        self
+    }
+
+    /// Adds a CSI driver whose volumes it can mount from the attributes of a PersistentVolume.
+    #[must_use]
+    pub fn csi_driver(mut self, name: &str) -> Self {
+        self.csi_drivers.push(name.into());
+        self
+    }
+
+    /// Why it must reach addresses that only the storage system reveals, such as the daemons of a cluster.
+    #[must_use]
+    pub fn revealed_addresses(mut self, why: &str) -> Self {
+        self.network.revealed_addresses = Some(why.into());
         self
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A plugin is a WebAssembly component that knows one storage protocol. It holds no sockets, files or secrets: it builds requests,
 //! the host sends them, and the bytes of objects stay in the host. What is left to write is small: a table of options, and three
-//! functions of [`ObjectStore`].
+//! functions of [`ObjectStore`], or six of [`BlockStore`].
 //!
 //! ```
 //! use wasmount_sdk::http::Request;
@@ -61,8 +61,11 @@
 //! for `wasm32-wasip2`. `examples/static-site` is a complete one.
 //!
 //! # What is here
-//! - [`ObjectStore`] and [`export_object_store!`], with the records its functions take and return.
+//! - [`ObjectStore`] and [`export_object_store!`], [`BlockStore`] and [`export_block_store!`], with the records their functions take and
+//!   return.
 //! - [`Description`], [`Options`] and [`Settings`]: options declared as data, read with their types.
+//! - [`tcp`] and [`crypto`]: connections for protocols that are not HTTP, with payload that stays in the host; [`task`]: work that goes
+//!   on between calls.
 //! - [`http`]: requests and responses; [`retry`](mod@retry): trying again without doing harm; [`sigv4`]: AWS signatures with the
 //!   secret kept in the host; [`percent`], [`time`]: encodings; [`log`]; [`join_all`] for several requests at once.
 //! - [`Error`], with a constructor for each kind. Panics are logged through the host, but cost all calls in flight: return errors.
@@ -87,7 +90,9 @@
     reason = "generated: documented in wit/, and unsafe only where the canonical ABI is"
 )]
 pub mod bindings;
+mod block_store;
 mod capability;
+pub mod crypto;
 mod description;
 mod error;
 mod export;
@@ -100,8 +105,11 @@ pub mod percent;
 pub mod retry;
 pub mod sigv4;
 mod store;
+pub mod task;
+pub mod tcp;
 pub mod time;
 
+pub use block_store::BlockStore;
 pub use error::Result;
 pub use mount::{Info, Mount, Settings};
 pub use options::Options;
@@ -111,19 +119,24 @@ pub use store::ObjectStore;
 pub use futures::future::{join_all, try_join_all};
 
 // The contract's records, one by one: what is not named here is not part of the API.
+pub use bindings::blocks::exports::wasmount::plugin::blocks::{
+    Access, Extent, ExtentKind, Geometry, Image, ImagePage, Opened, Snapshot,
+};
 pub use bindings::exports::wasmount::plugin::lifecycle::{
     Description, EndpointTemplate, NetworkNeeds, SavedState,
 };
-pub use bindings::exports::wasmount::plugin::objects::{
+pub use bindings::objects::exports::wasmount::plugin::objects::{
     GetOutcome, GetRequest, GetResponse, HeadOutcome, ListPage, ListRequest, Object, ObjectInfo,
 };
-pub use bindings::exports::wasmount::plugin::objects_write::{
+pub use bindings::objects::exports::wasmount::plugin::objects_write::{
     Attributes, CopyRequest, CopySource, Part, PutRequest, Removal, Upload, WriteCondition,
 };
 pub use bindings::wasmount::plugin::buffers::{Body, Buffer, DigestAlgorithm, Piece};
 pub use bindings::wasmount::plugin::capabilities::{
-    Listing, MultipartLimits, ObjectCapabilities, ObjectWriting, Pinning, WriteConditions,
+    BlockCapabilities, BlockOperations, Listing, MultipartLimits, ObjectCapabilities, ObjectWriting, Pinning,
+    ProviderCapabilities, WriteConditions,
 };
+pub use bindings::wasmount::plugin::notify;
 pub use bindings::wasmount::plugin::options::{
     Endpoint, EndpointRule, IntegerRule, OptionKind, OptionSetting, OptionSpec, OptionValue, SecretRule,
 };
@@ -133,8 +146,9 @@ pub use bindings::wasmount::plugin::types::{
     Blame, ByteRange, Effect, Error, ErrorKind, Pair, RetryAdvice, Timestamp,
 };
 
-/// What [`export_object_store!`] expands to. Not part of the API.
+/// What the export macros expand to. Not part of the API.
 #[doc(hidden)]
 pub mod __export {
-    pub use crate::export::{Adapter, check};
+    pub use crate::export::blocks::{Blocks, check as check_blocks};
+    pub use crate::export::objects::{Objects, check as check_objects};
 }

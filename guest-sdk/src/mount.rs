@@ -2,7 +2,7 @@
 
 use crate::bindings::exports::wasmount::plugin::lifecycle;
 use crate::bindings::wasmount::plugin::buffers::Buffer;
-use crate::bindings::wasmount::plugin::capabilities::{ObjectCapabilities, ProviderCapabilities};
+use crate::bindings::wasmount::plugin::capabilities::ProviderCapabilities;
 use crate::bindings::wasmount::plugin::options::{Endpoint, OptionSetting, OptionValue};
 use crate::bindings::wasmount::plugin::secrets::Secret;
 use crate::{Error, Result, SavedState};
@@ -212,19 +212,20 @@ impl Endpoint {
 pub struct Info {
     identity: String,
     title: String,
-    capabilities: ObjectCapabilities,
+    capabilities: ProviderCapabilities,
     warnings: Vec<String>,
 }
 
 impl Info {
     /// `identity` names the data, independent of credentials (endpoint, bucket, prefix); never the same for different data.
-    /// `title` is one line for people: `bucket on http://127.0.0.1:9000`.
+    /// `title` is one line for people: `bucket on http://127.0.0.1:9000`. The capabilities are those of the plugin's kind.
     pub fn new(
         identity: impl Into<String>,
         title: impl Into<String>,
-        capabilities: ObjectCapabilities,
+        capabilities: impl Into<ProviderCapabilities>,
     ) -> Self {
-        Self { identity: identity.into(), title: title.into(), capabilities, warnings: Vec::new() }
+        let (identity, title) = (identity.into(), title.into());
+        Self { identity, title, capabilities: capabilities.into(), warnings: Vec::new() }
     }
 
     /// Adds a sentence for the administrator about something that works but should be changed.
@@ -238,7 +239,7 @@ impl Info {
         lifecycle::Info {
             identity: self.identity,
             title: self.title,
-            capabilities: ProviderCapabilities::Objects(self.capabilities),
+            capabilities: self.capabilities,
             warnings: self.warnings,
         }
     }

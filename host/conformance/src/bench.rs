@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use wasmount_core::ports::{
     GetOutcome, GetRequest, HeadOutcome, ListPage, ListRequest, ObjectStore, Provider, ProviderSource,
 };
-use wasmount_types::{ByteRange, Error, Object, ObjectKey, RequestCtx, Version};
+use wasmount_types::{Blame, ByteRange, Error, ErrorKind, Object, ObjectKey, RequestCtx, Version};
 
 /// Longest time a call may take while nothing is wrong with the origin.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -80,6 +80,9 @@ impl Bench {
 pub(crate) async fn open(source: &dyn ProviderSource) -> Result<Arc<dyn ObjectStore>, Error> {
     match source.open(within(PATIENCE)).await? {
         (Provider::Objects(store), _) => Ok(store),
+        (Provider::Blocks(_), _) => {
+            Err(Error::new(ErrorKind::Corrupt, Blame::Host, "a block store was opened as an object store"))
+        }
     }
 }
 

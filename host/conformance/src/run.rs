@@ -8,13 +8,14 @@ use crate::origin::s3::Bucket;
 use crate::origin::{Handler, Origin};
 use crate::report::Report;
 use crate::suite;
+use crate::suite::blocks::BlockBench;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use wasmount_core::ports::{ListRequest, ProviderSource};
 use wasmount_net::policy::{AllowNet, ReachPolicy};
 use wasmount_net::{HttpClient, TlsSettings};
-use wasmount_plugin::{MountSpec, OptionInput, OptionKind, OptionSource, PluginHost};
+use wasmount_plugin::{Kind, MountSpec, OptionInput, OptionKind, OptionSource, Plugin, PluginHost};
 use wasmount_types::{Blame, Error, ErrorKind, MountId};
 
 /// Bucket or host name in the mount point of a scripted run.
@@ -48,14 +49,52 @@ fn invalid(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Invalid, Blame::Caller, message)
 }
 
-/// Runs the suite.
+/// Runs the suite for the kind of plugin that it is.
 ///
 /// # Errors
-/// When it cannot begin: the file is no plugin of kind `objects`, it has no endpoint option, or it does not open against
-/// an origin that is in order.
+/// When it cannot begin: the file is no plugin, an object store has no endpoint option, the options are not for its kind, or it does
+/// not open against an origin that is in order.
 pub async fn run(host: &Arc<PluginHost>, options: Options) -> Result<Report, Error> {
     let plugin = host.load(&options.plugin)?;
-    let description = plugin.description().clone();
+    match plugin.kind() {
+        Kind::Objects => run_objects(host, &plugin, options).await,
+        Kind::Blocks => run_blocks(host, &plugin, options).await,
+    }
+}
+
+/// A block store is tested against a real one: its mount point and options say which.
+async fn run_blocks(host: &Arc<PluginHost>, plugin: &Arc<Plugin>, options: Options) -> Result<Report, Error> {
+    let name = &plugin.description().name;
+    if options.endpoint.is_some() || options.script.is_some() {
+        return Err(invalid(format!(
+            "{name} is a block store: the suite can serve none by itself, and stands in the middle of none; leave --endpoint and \
+             --script out, and name a storage system with --source and -o"
+        )));
+    }
+    let mount_point = options.mount_point.ok_or_else(|| {
+        let scheme = plugin.description().schemes.first().map_or("SCHEME", String::as_str);
+        invalid(format!("{name} is a block store; say which to test against, with --source {scheme}://..."))
+    })?;
+    let (given, plugin, host) = (options.options, plugin.clone(), host.clone());
+    let client = HttpClient::new(tokio::runtime::Handle::current());
+    // The operator has typed every address but those that the storage system itself reveals, often on this machine.
+    let rules = ["default", "127.0.0.0/8", "::1"].map(AllowNet::parse);
+    let reach = ReachPolicy::new(rules.into_iter().collect::<Result<_, _>>()?);
+    let source = move |more: Vec<(String, String)>| -> Result<Arc<dyn ProviderSource>, Error> {
+        let spec = spec(&mount_point, given.iter().cloned().chain(more).collect());
+        Ok(Arc::new(host.mount(plugin.clone(), spec, client.clone(), reach.clone())))
+    };
+    let bench = BlockBench::new(Box::new(source)).await?;
+    Ok(suite::blocks::run(&bench).await)
+}
+
+/// An object store is tested against an origin that can be made to misbehave.
+async fn run_objects(
+    host: &Arc<PluginHost>,
+    plugin: &Arc<Plugin>,
+    options: Options,
+) -> Result<Report, Error> {
+    let (plugin, description) = (plugin.clone(), plugin.description().clone());
     let endpoint =
         description.options.iter().find(|o| matches!(o.kind, OptionKind::Endpoint(_))).ok_or_else(|| {
             invalid(format!(

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
-use wasmount_types::{Attr, Error, Fh, FileKind, Ino, Name, RequestCtx};
+use wasmount_types::{Attr, Blame, Error, ErrorKind, Fh, FileKind, Ino, Name, RequestCtx};
 
 /// A node a look-up found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,8 @@ pub struct Entry {
 pub struct OpenFile {
     /// Its handle.
     pub fh: Fh,
-    /// Pages the kernel already has for this node stay valid: true where a node stands for one version.
+    /// Pages the kernel already has for this node stay valid: true where a node stands for one version. Otherwise it drops them,
+    /// and its readers ask anew.
     pub keep_cache: bool,
     /// Its size is not known beforehand: the kernel must ask for every byte and keep none.
     pub direct_io: bool,
@@ -37,6 +38,15 @@ pub struct ReadData {
     pub bytes: Bytes,
     /// Where they came from.
     pub from: ServedFrom,
+}
+
+/// What `lseek(2)` looks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seek {
+    /// The next byte that is not in a hole: `SEEK_DATA`.
+    Data,
+    /// The next hole, or the end: `SEEK_HOLE`.
+    Hole,
 }
 
 /// One entry of a directory.
@@ -105,7 +115,7 @@ pub trait FileSystem: Send + Sync + 'static {
     /// Takes back `count` look-ups; at zero the node may go. Unknown numbers are ignored.
     fn forget(&self, ino: Ino, count: u64);
 
-    /// Attributes of a node the kernel knows. They never change during the life of a file's node.
+    /// Attributes of a node the kernel knows. They never change during the life of a file's node, unless its bytes may change too.
     fn getattr(&self, ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<Entry, Error>>;
 
     /// Opens a file for reading. `stale` when the name stands for another version by now: the kernel then
@@ -117,6 +127,21 @@ pub trait FileSystem: Send + Sync + 'static {
     /// The bytes come as one contiguous piece.
     fn read(&self, ctx: RequestCtx, fh: Fh, offset: u64, size: u32)
     -> BoxFuture<'_, Result<ReadData, Error>>;
+
+    /// Where data or a hole is next in an open file, at or after `offset`.
+    ///
+    /// # Errors
+    /// `out-of-range`: at or beyond the end, or no data up to there; `unsupported`: it knows nothing of holes, and all is data.
+    fn seek(
+        &self,
+        _ctx: RequestCtx,
+        _fh: Fh,
+        _offset: u64,
+        _what: Seek,
+    ) -> BoxFuture<'_, Result<u64, Error>> {
+        let message = "this file system knows nothing of holes";
+        Box::pin(std::future::ready(Err(Error::new(ErrorKind::Unsupported, Blame::Host, message))))
+    }
 
     /// Closes a file.
     fn release(&self, fh: Fh);

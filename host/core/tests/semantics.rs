@@ -3,7 +3,7 @@
 
 mod harness;
 
-use harness::{ctx, errno_name, list, stat, table};
+use harness::{ctx, errno_name, images, list, stat, table};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use wasmount_core::errno::errno;
@@ -11,7 +11,9 @@ use wasmount_core::mounts::{Place, xattr};
 use wasmount_core::objects::{Consistency, ObjectFsConfig};
 use wasmount_core::ports::{Listing, Pinning};
 use wasmount_core::read::ReadConfig;
-use wasmount_core::testing::{MemoryOptions, MemorySource, MemoryStore};
+use wasmount_core::testing::{
+    CacheFaults, MemoryBlocks, MemoryCache, MemoryOptions, MemorySource, MemoryStore,
+};
 use wasmount_core::{FileSystem, mounts::MountTable};
 use wasmount_types::{Blame, Error, ErrorKind, FileKind, Ino, MountId, Name};
 
@@ -97,6 +99,27 @@ async fn check(fs: &MountTable, row: &[String], plus: bool) {
     for (name, kind) in listed {
         let entry = stat(fs, &format!("{path}/{name}")).await.unwrap();
         assert_eq!(entry.attr.kind, kind, "{name} of {row:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_of_images() {
+    for row in rows(&["in the store", "file"]) {
+        let (names, file) = (quoted(&row[0]), quoted(&row[1]).remove(0));
+        let store = MemoryBlocks::new(1 << 20, true);
+        match (row[0].starts_with("snapshot"), names.as_slice()) {
+            (true, [snapshot, image]) => {
+                store.resize(image, 512);
+                store.snapshot(image, snapshot);
+            }
+            (false, [image]) => store.resize(image, 512),
+            _ => panic!("{row:?}"),
+        }
+        let fs = images(&store, &MemoryCache::new(CacheFaults::default()), ObjectFsConfig::default());
+        let listed = list(&fs, Ino::ROOT, 10, true).await.unwrap();
+        assert!(listed.contains_key(&file), "{row:?}: {listed:?}");
+        let attr = stat(&fs, &file).await.unwrap().attr;
+        assert_eq!((attr.kind, attr.perm, attr.size), (FileKind::Regular, 0o444, 512), "{row:?}");
     }
 }
 

@@ -301,7 +301,7 @@ async fn a_whole_file_is_offered_to_the_kernel_and_reads_the_ordinary_way_too() 
     file.read_exact_at(&mut bytes, 0).unwrap();
     assert!(bytes == content && (&file).take(0).read(&mut []).is_ok());
     assert_eq!(fs.read(ctx(), second.fh, 5, 10).await.unwrap().bytes[..], content[5..15]);
-    assert_eq!(fs.read_stats().passthrough_opens, 1);
+    assert_eq!(fs.read_stats().passthrough_offers, 1);
     cache.lose(100);
     assert!(fs.open(ctx(), ino).await.unwrap().backing.is_none());
 }

@@ -11,15 +11,20 @@ use crate::serve::{Asked, Given, Server};
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation,
     INodeNo, KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite,
-    ReplyXattr, Request, TimeOrNow, WriteFlags,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs,
+    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
+use wasmount_core::fs::Seek;
 use wasmount_types::{Blame, ErrorKind, Fh, Ino, Name};
+
+/// `whence` of `lseek(2)`, numbers of Linux (`include/uapi/linux/fs.h`).
+const SEEK_DATA: i32 = 3;
+const SEEK_HOLE: i32 = 4;
 
 /// Answers the kernel from a core file system.
 pub(crate) struct Adapter {
@@ -153,6 +158,37 @@ impl Filesystem for Adapter {
                     reply.error(errno_of(&error));
                     Given::default()
                 }
+            },
+            |_, _| {},
+        );
+    }
+
+    fn lseek(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        let asked = Asked::new("lseek", ino).on(fh);
+        // The kernel answers the other kinds by itself.
+        let what = match whence {
+            SEEK_DATA => Seek::Data,
+            SEEK_HOLE => Seek::Hole,
+            _ => return self.refuse(asked, request, ErrorKind::Invalid, |errno| reply.error(errno)),
+        };
+        let Ok(offset) = u64::try_from(offset) else {
+            return self.refuse(asked, request, ErrorKind::OutOfRange, |errno| reply.error(errno));
+        };
+        self.server.run(
+            asked.range(offset, 0),
+            request,
+            move |fs, ctx| async move { fs.seek(ctx, Fh(fh.0), offset, what).await },
+            move |_, result| {
+                reply::sought(result, reply);
+                Given::default()
             },
             |_, _| {},
         );

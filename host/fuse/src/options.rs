@@ -26,6 +26,9 @@ pub struct MountOptions {
     /// Whether files that core has on a local disk are handed to the kernel, where kernel and privileges allow it
     /// ([`crate::Mounted::passthrough`]). A mount that does this cannot be a layer of an overlay.
     pub passthrough: bool,
+    /// Whether core may put bytes into the kernel's page cache. By default only where the kernel gives up a connection that
+    /// does not answer (`pages.rs` says why).
+    pub store_pages: bool,
     /// Told of every request that has been answered.
     pub operations: Arc<dyn Operations>,
 }
@@ -41,6 +44,7 @@ impl MountOptions {
             request_timeout: Duration::from_secs(60),
             read_ahead_kib: 1024,
             passthrough: true,
+            store_pages: crate::pages::gives_up(),
             operations: Arc::new(NoOperations),
         }
     }
@@ -56,6 +60,7 @@ impl fmt::Debug for MountOptions {
             .field("request_timeout", &self.request_timeout)
             .field("read_ahead_kib", &self.read_ahead_kib)
             .field("passthrough", &self.passthrough)
+            .field("store_pages", &self.store_pages)
             .finish_non_exhaustive()
     }
 }

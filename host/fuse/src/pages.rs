@@ -2,6 +2,11 @@
 //!
 //! Writing such a message may block: the kernel waits for the lock of a page, which a READ holds that has not been
 //! answered yet. So it is done by a thread of its own and never by one that serves, with a bounded queue before it.
+//!
+//! It waits in a way that no signal ends. If this process is killed at that moment, the READ is never answered, so the thread never ends,
+//! and so `/dev/fuse` stays open and the kernel never gives the connection up: readers, this process and its container
+//! hang until somebody forces the unmount. Therefore bytes are stored only where the kernel itself gives up a connection that does not
+//! answer, which since Linux 6.14 it does when the sysctl `fs.fuse.default_request_timeout` or `fs.fuse.max_request_timeout` is not 0.
 
 use bytes::Bytes;
 use fuser::{INodeNo, Notifier};
@@ -18,6 +23,18 @@ const MAX_BYTES: usize = 8 << 20;
 
 /// Messages that may wait, which bounds what invalidations and tiny files cost.
 const MAX_NOTES: usize = 16 * 1024;
+
+/// Sysctls with the seconds after which the kernel gives up a connection that has not answered a request; 0: never.
+const REQUEST_TIMEOUTS: [&str; 2] =
+    ["/proc/sys/fs/fuse/default_request_timeout", "/proc/sys/fs/fuse/max_request_timeout"];
+
+/// Whether a connection that is opened now is given up by the kernel when it does not answer.
+pub(crate) fn gives_up() -> bool {
+    REQUEST_TIMEOUTS.iter().any(|path| {
+        let seconds = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok());
+        seconds.is_some_and(|seconds| seconds > 0)
+    })
+}
 
 /// The kernel's side, as far as this module needs it.
 trait Kernel: Send + 'static {
@@ -117,17 +134,24 @@ impl Shared {
 }
 
 /// The queue's end for core. Keeps neither the thread nor the connection alive.
-struct Pages(Arc<Shared>);
+struct Pages {
+    shared: Arc<Shared>,
+    takes: bool,
+}
 
 impl KernelPages for Pages {
+    fn takes_pages(&self) -> bool {
+        self.takes
+    }
+
     fn store(&self, ino: Ino, offset: u64, bytes: Bytes, held: Option<Arc<dyn Any + Send + Sync>>) {
-        if !bytes.is_empty() {
-            self.0.push(Note::Store { ino, offset, bytes, _held: held });
+        if self.takes && !bytes.is_empty() {
+            self.shared.push(Note::Store { ino, offset, bytes, _held: held });
         }
     }
 
     fn invalidate(&self, ino: Ino) {
-        self.0.push(Note::Invalidate { ino });
+        self.shared.push(Note::Invalidate { ino });
     }
 }
 
@@ -159,9 +183,9 @@ impl PageWriter {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// What core gets.
-    pub(crate) fn pages(&self) -> Arc<dyn KernelPages> {
-        Arc::new(Pages(self.shared.clone()))
+    /// What core gets; `takes`: it may store bytes.
+    pub(crate) fn pages(&self, takes: bool) -> Arc<dyn KernelPages> {
+        Arc::new(Pages { shared: self.shared.clone(), takes })
     }
 
     /// Ends it. Waits for the message that is being written, which is over at the latest with the connection.
@@ -231,7 +255,7 @@ mod tests {
     #[test]
     fn in_order_and_never_more_than_the_bound() {
         let (writer, seen, allow) = slow();
-        let pages = writer.pages();
+        let pages = writer.pages(true);
         let held: Arc<dyn Any + Send + Sync> = Arc::new(());
         let block = Bytes::from(vec![0; MAX_BYTES / 4]);
         for n in 0..10 {
@@ -259,7 +283,7 @@ mod tests {
     #[test]
     fn the_end_drops_what_waits() {
         let (writer, seen, allow) = slow();
-        let pages = writer.pages();
+        let pages = writer.pages(true);
         let held: Arc<dyn Any + Send + Sync> = Arc::new(());
         for n in 0..5 {
             pages.store(Ino(n), 0, Bytes::from_static(b"x"), Some(held.clone()));

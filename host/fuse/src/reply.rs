@@ -2,7 +2,9 @@
 
 use crate::passthrough::Backings;
 use crate::serve::Given;
-use fuser::{Errno, FileAttr, FileHandle, FileType, FopenFlags, INodeNo, ReplyData, ReplyOpen, ReplyXattr};
+use fuser::{
+    Errno, FileAttr, FileHandle, FileType, FopenFlags, INodeNo, ReplyData, ReplyLseek, ReplyOpen, ReplyXattr,
+};
 use std::time::SystemTime;
 use wasmount_core::errno::errno;
 use wasmount_core::fs::{OpenFile, ReadData};
@@ -81,6 +83,17 @@ pub(crate) fn bytes_read(size: u32, data: &ReadData, reply: ReplyData) -> Given 
     let bytes = data.bytes.get(..size as usize).unwrap_or(&data.bytes);
     reply.data(bytes);
     Given { bytes: bytes.len() as u64, from: Some(data.from), passthrough: false }
+}
+
+/// Answers LSEEK. A file system that knows nothing of holes says so once, and the kernel takes everything for data from then on.
+pub(crate) fn sought(result: Result<u64, Error>, reply: ReplyLseek) {
+    match result.map(i64::try_from) {
+        Ok(Ok(offset)) => reply.offset(offset),
+        // No file is that large.
+        Ok(Err(_)) => reply.error(errno_of_kind(ErrorKind::OutOfRange)),
+        Err(error) if error.kind == ErrorKind::Unsupported => reply.error(Errno::ENOSYS),
+        Err(error) => reply.error(errno_of(&error)),
+    }
 }
 
 /// An attribute's value, its size, or that the caller's buffer is too small, as `getxattr(2)` wants it.

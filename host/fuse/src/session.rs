@@ -166,7 +166,7 @@ fn begin(
         tracing::info!(%error, "reads stay at 128 KiB each, because /sys is not writable here");
     }
     let writer = PageWriter::start(session.notifier())?;
-    fs.mounted(writer.pages());
+    fs.mounted(writer.pages(options.store_pages));
     let (tell, ended) = watch::channel(None);
     std::thread::Builder::new().name("fuse-session".to_owned()).spawn(move || {
         let outcome = session.run().map_err(|error| error.to_string());

@@ -31,8 +31,10 @@ fn recorded() -> (Arc<Recorder>, Fixture) {
     let recorder = Arc::new(Recorder::default());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let operations = recorder.clone();
-    let fixture =
-        Fixture::with(tempfile::tempdir().unwrap(), runtime, |options| options.operations = operations);
+    let fixture = Fixture::with(tempfile::tempdir().unwrap(), runtime, |options| {
+        options.operations = operations;
+        options.store_pages = true;
+    });
     (recorder, fixture)
 }
 

@@ -47,6 +47,21 @@ fn attributes_and_statfs() {
 }
 
 #[test]
+fn holes_are_found_by_lseek() {
+    use rustix::fs::{SeekFrom, seek};
+    use rustix::io::Errno;
+    const MIB: u64 = 1 << 20;
+    let fixture = Fixture::new();
+    let file = File::open(fixture.path("big")).unwrap();
+    assert_eq!(seek(&file, SeekFrom::Data(5)), Ok(5));
+    assert_eq!(seek(&file, SeekFrom::Hole(5)), Ok(MIB));
+    assert_eq!(seek(&file, SeekFrom::Data(MIB + 7)), Ok(2 * MIB));
+    assert_eq!(seek(&file, SeekFrom::Hole(BIG_SIZE)), Err(Errno::NXIO));
+    assert_eq!(seek(&file, SeekFrom::Data(BIG_SIZE)), Err(Errno::NXIO));
+    assert_eq!(seek(&file, SeekFrom::End(0)), Ok(BIG_SIZE), "the kernel knows this by itself");
+}
+
+#[test]
 fn ten_thousand_entries_once_each_and_every_lookup_is_accounted_for() {
     let fixture = Fixture::new();
     let listed: Vec<String> = fs::read_dir(fixture.path("many"))

@@ -10,3 +10,9 @@ pub(crate) fn raise() {
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     }
 }
+
+/// Threads for the network and the plugins: half of the processors, as the other half answers the kernel (`wasmount_fuse`). Threads
+/// that steal work from each other on two processors cost a tenth of what a small file costs.
+pub(crate) fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |processors| (processors.get() / 2).max(1))
+}

@@ -22,10 +22,16 @@ use cli::{Cli, Command, PluginCommand};
 use std::io::Write;
 use std::process::ExitCode;
 
+/// Each read makes and drops some forty small things, on several threads. glibc's allocator grows and shrinks its heaps for that with
+/// one and a half mprotect(2) per small file.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     limits::raise();
     let outcome = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(limits::workers())
         .thread_name("wasmount")
         .enable_all()
         .build()

@@ -114,6 +114,11 @@ fn network(client: &HttpClient, out: &mut Samples) {
     out.add(Id::HttpReceivedBytes, &[], s.bytes_received);
     out.add(Id::HttpConnections, &[], s.connections_open);
     out.add(Id::HttpConnects, &[], s.connects);
+    out.add(Id::TcpConnections, &[], s.tcp_connections_open);
+    out.add(Id::TcpConnects, &[], s.tcp_connects);
+    out.add(Id::TcpFailures, &[], s.tcp_failures);
+    out.add(Id::TcpReceivedBytes, &[], s.tcp_bytes_received);
+    out.add(Id::TcpSentBytes, &[], s.tcp_bytes_sent);
     out.add(Id::QueueDepth, &["connection"], s.waiting_for_connection);
     out.add(Id::Memory, &["connections"], s.body_buffer_bytes);
 }

@@ -40,6 +40,14 @@ pub struct NetLimits {
     /// How long a request with `expect: 100-continue` waits for the go-ahead before it sends its body anyway. Default 1 s
     /// (RFC 9110, section 10.1.1: a client must not wait indefinitely).
     pub expect_continue: Duration,
+    /// TCP connections that one mount has at once, those being made included; one more is refused. Default 1024: a client of a
+    /// storage cluster has one to each server that holds its data, and a descriptor is all that an idle one costs the kernel.
+    pub tcp_connections: usize,
+    /// How long a read on a TCP connection waits without a byte when the plugin sets no limit. Default 300 s: only peers that
+    /// live and say nothing come so far, since keep-alive finds dead ones after a minute.
+    pub tcp_idle: Duration,
+    /// How long the other side of a TCP connection may take nothing of what is written to it. Default 30 s.
+    pub tcp_stall: Duration,
 }
 
 impl Default for NetLimits {
@@ -60,6 +68,9 @@ impl Default for NetLimits {
             drain_bytes: 64 * 1024,
             drain_time: Duration::from_millis(50),
             expect_continue: Duration::from_secs(1),
+            tcp_connections: 1024,
+            tcp_idle: Duration::from_secs(300),
+            tcp_stall: Duration::from_secs(30),
         }
     }
 }

@@ -5,7 +5,7 @@ use wasmount_core::ports::{Operation, ServedFrom};
 use wasmount_types::{Blame, ErrorKind};
 
 /// Operations, as the kernel's protocol names them; the last stands for all others.
-pub(crate) const OPS: [&str; 32] = [
+pub(crate) const OPS: [&str; 33] = [
     "lookup",
     "getattr",
     "open",
@@ -37,6 +37,7 @@ pub(crate) const OPS: [&str; 32] = [
     "removexattr",
     "fallocate",
     "copy_file_range",
+    "lseek",
     "other",
 ];
 
@@ -74,7 +75,8 @@ pub(crate) fn op_index(op: &str) -> usize {
         b"removexattr" => 28,
         b"fallocate" => 29,
         b"copy_file_range" => 30,
-        _ => 31,
+        b"lseek" => 31,
+        _ => 32,
     }
 }
 

@@ -82,7 +82,9 @@ async fn run(args: Vec<String>) {
     let client = HttpClient::new(tokio::runtime::Handle::current());
     let policy = ReachPolicy::new(vec![AllowNet::parse("127.0.0.1").unwrap()]);
     let mount = host.mount(plugin, spec, client, policy);
-    let (Provider::Objects(store), _) = mount.open(within(20)).await.unwrap();
+    let (Provider::Objects(store), _) = mount.open(within(20)).await.unwrap() else {
+        panic!("not an object store")
+    };
 
     let mut objects = Vec::new();
     let mut request = ListRequest { prefix: prefix.clone(), limit: 1000, ..ListRequest::default() };

@@ -152,7 +152,11 @@ mod tests {
                 request_timeout: Duration::from_secs(1),
             },
             settings: vec![endpoint("minio"), text("region", "r"), secret("one")],
-            grants: Grants { origins: vec![origin("minio"), origin("other")], read_only: true },
+            grants: Grants {
+                origins: vec![origin("minio"), origin("other")],
+                read_only: true,
+                revealed: false,
+            },
             claimed: "s3 http://minio:9000 bucket/prefix",
         }
     }

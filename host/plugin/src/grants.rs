@@ -2,6 +2,10 @@
 //!
 //! Asking is not getting: every connection is also checked against the operator's policy, on the address that the
 //! name resolved to. The one exception are endpoints on the command line: the operator who types one means it.
+//!
+//! A plugin whose storage system reveals addresses (`lifecycle.network-needs.revealed-addresses`) asks for all of them at once.
+//! What it gets of them is bounded in the same way: every address in the default set, or what `--allow-net` covers; and where
+//! the operator typed an endpoint, the same host with any port, since a cluster of one machine reveals ports of that machine.
 
 use crate::description::{Description, EndpointRule, OptionKind};
 use crate::options::parse;
@@ -23,11 +27,21 @@ fn grant(endpoint: &Endpoint, read_methods: &[String]) -> OriginGrant {
 /// Placeholder for the host part of the mount point: the bucket of `s3://bucket/prefix`.
 pub(crate) const MOUNT_HOST: &str = "mount-host";
 
+/// Most hosts in one mount point, as many as one option may name.
+const MAX_HOSTS: usize = 64;
+
+/// The hosts of a mount point: one bucket, or the monitors of a cluster. None is no host at all.
+fn mount_hosts(mount_point: &str) -> Vec<&str> {
+    let rest = mount_point.split_once("://").map_or("", |(_, rest)| rest);
+    let hosts = rest.split(['/', '?', '#']).next().unwrap_or("");
+    hosts.split([',', ';']).filter(|host| !host.is_empty()).take(MAX_HOSTS).collect()
+}
+
 /// The text that takes a placeholder's place; `None` if there is no value, or none that can be part of an origin.
-fn substitute(settings: &[Setting], mount_point: &str, name: &str) -> Option<String> {
+fn substitute(settings: &[Setting], mount_host: Option<&str>, name: &str) -> Option<String> {
     let text = if name == MOUNT_HOST {
-        let (_, rest) = mount_point.split_once("://")?;
-        rest.split(['/', '?', '#']).next()?.to_owned()
+        // Brackets are those of an IPv6 address: anywhere else they make no origin.
+        mount_host?.to_owned()
     } else {
         match &settings.iter().find(|s| s.name == name)?.value {
             Value::Plain(Plain::Text(text)) => text.clone(),
@@ -41,18 +55,18 @@ fn substitute(settings: &[Setting], mount_point: &str, name: &str) -> Option<Str
         }
     };
     // Nothing that could end the host name and begin something else.
-    let part = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':');
+    let part = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'[' | b']');
     (!text.is_empty() && text.bytes().all(part)).then_some(text)
 }
 
 /// A template with its placeholders filled in.
-fn fill(template: &str, settings: &[Setting], mount_point: &str) -> Option<String> {
+fn fill(template: &str, settings: &[Setting], mount_host: Option<&str>) -> Option<String> {
     let mut filled = String::new();
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('{') {
         let (name, after) = after.split_once('}')?;
         filled.push_str(before);
-        filled.push_str(&substitute(settings, mount_point, name)?);
+        filled.push_str(&substitute(settings, mount_host, name)?);
         rest = after;
     }
     filled.push_str(rest);
@@ -70,11 +84,18 @@ pub(crate) fn grants(
     for (endpoint, read_methods, _) in named(description, settings) {
         origins.push(grant(endpoint, read_methods));
     }
-    for template in &description.network.templates {
-        let Some(origin) = fill(&template.origin, settings, mount_point) else { continue };
+    let hosts = mount_hosts(mount_point);
+    let filled = description.network.templates.iter().flat_map(|template| {
+        // Once for each host, or once for all where the template does not name them.
+        let count = if template.origin.contains(MOUNT_HOST) { hosts.len() } else { 1 };
+        let fill = |at| fill(&template.origin, settings, hosts.get(at).copied());
+        (0..count).filter_map(fill).map(|origin| (template, origin)).collect::<Vec<_>>()
+    });
+    for (template, origin) in filled {
         let rule = EndpointRule {
             protocols: vec!["https".into(), "http".into(), "tcp".into()],
-            default_port: 443,
+            // That of the protocol; `tcp` has none, and must name one.
+            default_port: 0,
             many: false,
             read_methods: vec![],
         };
@@ -82,7 +103,12 @@ pub(crate) fn grants(
             origins.extend(endpoints.iter().map(|e| grant(e, &template.read_methods)));
         }
     }
-    Grants { origins, read_only }
+    Grants { origins, read_only, revealed: reveals(description) }
+}
+
+/// Whether the plugin has declared that its storage system reveals addresses.
+fn reveals(description: &Description) -> bool {
+    description.network.tcp && description.network.revealed_addresses.is_some()
 }
 
 /// Endpoints of options, their read methods, and whether the operator wrote them.
@@ -109,10 +135,13 @@ pub(crate) fn policy(description: &Description, settings: &[Setting], policy: &R
     typed.fold(policy.clone(), |policy, (endpoint, _, _)| {
         let host =
             if endpoint.host.contains(':') { format!("[{}]", endpoint.host) } else { endpoint.host.clone() };
-        match AllowNet::parse(&format!("{host}:{}", endpoint.port)) {
-            Ok(rule) => policy.also(rule),
+        let (rule, any_port) =
+            (AllowNet::parse(&format!("{host}:{}", endpoint.port)), AllowNet::parse(&host));
+        match (rule, any_port) {
+            (Ok(rule), Ok(any_port)) if reveals(description) => policy.also(rule).also_revealed(any_port),
+            (Ok(rule), _) => policy.also(rule),
             // Not an address a rule can name: it stays what it was without the exception.
-            Err(_) => policy,
+            (Err(_), _) => policy,
         }
     })
 }
@@ -188,6 +217,60 @@ mod tests {
         assert!(origins(&[region("x@evil")], "s3://b").is_empty());
         assert!(origins(&[], "s3://b").is_empty());
         assert!(origins(&[region("eu")], "no scheme").is_empty());
+    }
+
+    fn cluster() -> Description {
+        let template = |origin: &str| EndpointTemplate { origin: origin.into(), read_methods: vec![] };
+        let mut description = description();
+        let rule = EndpointRule {
+            protocols: vec!["tcp".into()],
+            default_port: 3300,
+            many: true,
+            read_methods: vec![],
+        };
+        description.options[0].kind = OptionKind::Endpoint(rule);
+        description.network = NetworkNeeds {
+            tcp: true,
+            // The first without a port, the second with one: of each host exactly one of them is an origin.
+            templates: vec![template("tcp://{mount-host}:3300"), template("tcp://{mount-host}")],
+            revealed_addresses: Some("OSDs".into()),
+            ..NetworkNeeds::default()
+        };
+        description
+    }
+
+    #[test]
+    fn a_mount_point_may_name_several_hosts() {
+        let origins = |mount_point: &str| {
+            let grants = grants(&cluster(), &[], mount_point, true);
+            assert!(grants.revealed);
+            grants.origins.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            origins("rbd://10.0.0.1:6789,mon-b,[fd00::1]:23300;[fd00::2]/pool/image@snap"),
+            ["tcp://mon-b:3300", "tcp://[fd00::2]:3300", "tcp://10.0.0.1:6789", "tcp://[fd00::1]:23300"]
+        );
+        assert!(origins("rbd:///pool").is_empty());
+        assert!(origins("rbd://a b,x@y/pool").is_empty());
+        assert_eq!(origins(&format!("rbd://{}/p", "m,".repeat(1000))).len(), MAX_HOSTS);
+    }
+
+    #[test]
+    fn a_typed_endpoint_covers_what_its_host_reveals() {
+        let reach = |description: &Description, by_operator| {
+            let typed = setting("endpoint", &cluster().options[0].kind, "127.0.0.1:23300", by_operator);
+            policy(description, &[typed], &ReachPolicy::default())
+        };
+        let osd = "127.0.0.1:26800".parse().unwrap();
+        assert!(reach(&cluster(), true).check_revealed("127.0.0.1", osd).is_ok());
+        assert!(reach(&cluster(), true).check("127.0.0.1", osd).is_err(), "for what is revealed alone");
+        assert!(reach(&cluster(), false).check_revealed("127.0.0.1", osd).is_err(), "a Dataset's author");
+        let other = "127.0.0.2:26800".parse().unwrap();
+        assert!(reach(&cluster(), true).check_revealed("127.0.0.2", other).is_err());
+        let mut silent = cluster();
+        silent.network.revealed_addresses = None;
+        assert!(reach(&silent, true).check_revealed("127.0.0.1", osd).is_err());
+        assert!(!grants(&silent, &[], "rbd://a/b", true).revealed);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The plugin host: loads components, once each, and mounts storage through them.
 
-use crate::adapter::v0_1::{ObjectStoreExports, describe};
+use crate::adapter::v0_1::{LifecycleExports, describe};
 use crate::artifact::aot::AotCache;
 use crate::artifact::{self, Digest};
 use crate::description::{self, Description};
@@ -183,7 +183,7 @@ impl PluginHost {
         // A task of its own: this function may be called inside and outside of a runtime.
         self.machine.control()?.spawn(async move {
             let described = async {
-                let instance = Instance::<ObjectStoreExports>::start(&machine, pre, rights).await?;
+                let instance = Instance::<LifecycleExports>::start(&machine, pre, rights).await?;
                 let description = describe(&instance, Instant::now() + limit).await;
                 // `close` belongs to an opened mount.
                 instance.kill("described");

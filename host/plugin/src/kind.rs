@@ -15,8 +15,8 @@ const PACKAGE: &str = "wasmount:plugin/";
 pub const CONTRACT: &str = "0.1";
 
 /// Interfaces of the contract that a component may import.
-const OFFERED: [&str; 8] =
-    ["types", "buffers", "secrets", "options", "capabilities", "http", "log", "system"];
+const OFFERED: [&str; 10] =
+    ["types", "buffers", "secrets", "options", "capabilities", "http", "tcp", "crypto", "log", "system"];
 
 /// Packages of WASI 0.2 that are linked; what they offer is empty but for clocks and random numbers.
 const WASI: [&str; 6] =
@@ -27,12 +27,15 @@ const WASI: [&str; 6] =
 pub enum Kind {
     /// An object store.
     Objects,
+    /// A store of block images.
+    Blocks,
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Objects => f.write_str("object store"),
+            Self::Blocks => f.write_str("block store"),
         }
     }
 }
@@ -85,13 +88,7 @@ pub(crate) fn of<'a>(
                     .into(),
             );
         }
-        (false, false, true) => {
-            return refuse(
-                ErrorKind::Unsupported,
-                "it is a block store (exports `blocks`), which this version of wasmount does not mount yet"
-                    .into(),
-            );
-        }
+        (false, false, true) => Kind::Blocks,
         (false, false, false) => {
             return refuse(
                 ErrorKind::Invalid,
@@ -108,14 +105,16 @@ pub(crate) fn of<'a>(
             );
         }
     };
-    // The world demands the write half too; a store that can only be read answers `unsupported` there.
-    for needed in ["lifecycle", "objects-write"] {
-        if !exported(needed) {
-            return refuse(
-                ErrorKind::Invalid,
-                format!("it exports `objects` but not `{needed}`; build it from the world `object-store`"),
-            );
-        }
+    let (kind_name, world, needed): (_, _, &[&str]) = match kind {
+        // The world demands the write half too; a store that can only be read answers `unsupported` there.
+        Kind::Objects => ("objects", "object-store", &["lifecycle", "objects-write"]),
+        Kind::Blocks => ("blocks", "block-store", &["lifecycle"]),
+    };
+    if let Some(missing) = needed.iter().find(|needed| !exported(needed)) {
+        return refuse(
+            ErrorKind::Invalid,
+            format!("it exports `{kind_name}` but not `{missing}`; build it from the world `{world}`"),
+        );
     }
     for import in imports {
         if let Err(what) = check_import(import) {
@@ -164,18 +163,23 @@ mod tests {
         "wasmount:plugin/objects-write@0.1.0",
     ];
 
+    const BLOCKS: [&str; 2] = ["wasmount:plugin/lifecycle@0.1.0", "wasmount:plugin/blocks@0.1.0"];
+
     fn of(imports: &[&str], exports: &[&str]) -> Result<Kind, String> {
         super::of(Path::new("p.wasm"), imports.iter().copied(), exports.iter().copied())
             .map_err(|e| e.message)
     }
 
     #[test]
-    fn an_object_store_is_accepted() {
+    fn object_and_block_stores_are_accepted() {
         assert_eq!(
             of(&["wasmount:plugin/http@0.1.0", "wasi:clocks/wall-clock@0.2.6"], &STORE),
             Ok(Kind::Objects)
         );
         assert_eq!(of(&["wasmount:plugin/types@0.1.7"], &STORE), Ok(Kind::Objects));
+        assert_eq!(of(&["wasmount:plugin/types@0.1.0"], &BLOCKS), Ok(Kind::Blocks));
+        let own_protocol = ["wasmount:plugin/tcp@0.1.0", "wasmount:plugin/crypto@0.1.0"];
+        assert_eq!(of(&own_protocol, &STORE), Ok(Kind::Objects));
     }
 
     #[test]
@@ -190,12 +194,12 @@ mod tests {
             ),
             (&[], &["wasmount:plugin/objects@0.10.0"], "built for wasmount:plugin@0.10.0"),
             (&[], &["wasmount:plugin/files@0.1.0"], "file system"),
-            (&[], &["wasmount:plugin/blocks@0.1.0"], "block store"),
+            (&[], &["wasmount:plugin/blocks@0.1.0"], "exports `blocks` but not `lifecycle`"),
+            (&["wasmount:plugin/notify@0.1.0"], &BLOCKS, "it needs `notify`"),
             (&[], &["wasmount:plugin/blocks@0.1.0", "wasmount:plugin/objects@0.1.0"], "exactly one"),
             (&[], &STORE[..2], "not `objects-write`"),
-            (&["wasmount:plugin/tcp@0.1.0"], &STORE, "it needs `tcp`"),
             (&["wasmount:plugin/cache@0.1.0"], &STORE, "it needs `cache`"),
-            (&["wasmount:plugin/crypto@0.1.0"], &STORE, "it needs `crypto`"),
+            (&["wasmount:plugin/notify@0.1.0"], &STORE, "it needs `notify`"),
             (&["wasmount:plugin/http@0.3.0"], &STORE, "this host speaks 0.1.x"),
             (&["wasi:http/outgoing-handler@0.2.0"], &STORE, "wasmount:plugin/http only"),
             (&["wasi:clocks/wall-clock@0.3.0"], &STORE, "version 0.2"),

@@ -19,15 +19,28 @@ pub struct Limits {
     /// Core instances, tables and memories, each: what a component links itself together from. A Rust
     /// component has 1 to 10 of each. More is refused at instantiation.
     pub core_items: usize,
-    /// Live handles of host resources (`buffer`, `body`, `secret`). The creating call fails with `too-large`.
+    /// Live handles of host resources (`buffer`, `body`, `secret`, `connection`, `cipher`). The creating call fails with `too-large`.
     pub handles: usize,
     /// Entries of the engine's own table of calls, imports that are being waited for, waitable sets, streams and futures. A
     /// call that waits for one import takes about four. More traps.
     pub tasks: usize,
     /// Bytes of one `buffer`, and of one `body.collect` or `body.read-all`. More is `too-large`.
     pub buffer: usize,
-    /// Bytes of all live buffers of an instance. The creating call fails with `too-large`.
+    /// Bytes of all live buffers of an instance. The creating call fails with `too-large`; `connection.read-buffer` waits, and
+    /// leaves a quarter for what is made of the bytes it has received.
     pub buffers: usize,
+    /// How long a call waits for room among the buffers. Then it is `timed-out`.
+    pub buffers_wait: Duration,
+    /// Bytes of one `connection.read-exact` (`tcp.wit`): more is `too-large`. `connection.read-some` gives no more.
+    pub tcp_read: usize,
+    /// Chunks of one `connection.write`: far more than any frame has. More is `too-large`. How many connections there can be is
+    /// said in [`wasmount_net::NetLimits`].
+    pub chunks: usize,
+    /// Bytes of associated data of `cipher.seal` and `cipher.open`, which keep them while they wait; headers of protocols
+    /// have tens. More is `too-large`.
+    pub associated: usize,
+    /// Buffers encrypted or decrypted on threads at the same time; others wait for their turn.
+    pub ciphers: usize,
     /// Bytes copied from guest to host by one call: arguments of an import, result of an export. A page of 1,000 keys
     /// of 1,024 bytes is 1.1 MiB. More traps.
     pub reply: usize,
@@ -73,6 +86,11 @@ impl Default for Limits {
             tasks: 16_384,
             buffer: 64 * MIB,
             buffers: 512 * MIB,
+            buffers_wait: Duration::from_secs(30),
+            tcp_read: MIB,
+            chunks: 1024,
+            associated: 4096,
+            ciphers: 4,
             reply: 16 * MIB,
             page_entries: 10_000,
             key: 4096,

@@ -1,11 +1,15 @@
 //! A mount of the Dataset, as a source of providers for the core.
 
-use crate::adapter::v0_1::{MountData, ObjectsProvider, Open};
+use crate::adapter::v0_1::{
+    BlockStoreExports, BlocksProvider, Caller, Exports, MountData, ObjectStoreExports, ObjectsProvider, Open,
+    Opened,
+};
 use crate::cache_identity::Facts;
 use crate::engine::Machine;
 use crate::grants;
 use crate::host::Plugin;
-use crate::instance::{PluginStats, Rights, Slot};
+use crate::instance::{Instance, PluginStats, Rights, Slot};
+use crate::kind::Kind;
 use crate::options::entry::{pairs_without_secrets, without_secrets};
 use crate::options::resolve::Resolver;
 use crate::spec::MountSpec;
@@ -76,29 +80,45 @@ impl PluginMount {
     }
 
     async fn open(&self, ctx: RequestCtx) -> Result<(Provider, ProviderInfo), Error> {
-        let control = self.machine.control()?;
-        let (open, mut warnings, facts) = self.prepare()?;
+        let (open, warnings, facts) = self.prepare()?;
         let deadline = ctx.deadline.min(Instant::now() + self.rights.limits.open);
+        let (provider, mut info) = match self.plugin.kind() {
+            Kind::Objects => {
+                let opened = self.run::<ObjectStoreExports>(&open, deadline).await?;
+                let (caller, capabilities) = (self.caller(open, opened.instance)?, opened.capabilities);
+                (Provider::Objects(Arc::new(ObjectsProvider { caller, capabilities })), opened.info)
+            }
+            Kind::Blocks => {
+                let opened = self.run::<BlockStoreExports>(&open, deadline).await?;
+                let (caller, capabilities) = (self.caller(open, opened.instance)?, opened.capabilities);
+                let caller = Arc::new(caller);
+                (Provider::Blocks(Arc::new(BlocksProvider { caller, capabilities })), opened.info)
+            }
+        };
+        info.warnings = warnings.into_iter().chain(info.warnings).collect();
+        // Only now: the plugin has shown the mount's credentials to the origin in its `open`.
+        info.cache = facts.and_then(|facts| facts.identity(&info.identity));
+        Ok((provider, info))
+    }
+
+    /// Opens the mount in a first instance.
+    async fn run<E: Exports>(&self, open: &Open, deadline: Instant) -> Result<Opened<E>, Error> {
         // On threads that do not share their timers with a guest, and not stopped halfway if the caller leaves.
         let run = open.clone();
-        let opened = control.spawn(async move { run.run(deadline).await });
+        let opened = self.machine.control()?.spawn(async move { run.run::<E>(deadline).await });
         let stopped = |_| Error::new(ErrorKind::Interrupted, Blame::Host, "the plugin host is being stopped");
         // The start of an instance has a time limit of its own, which may end later.
-        let opened = tokio::time::timeout_at(deadline.into(), opened)
+        tokio::time::timeout_at(deadline.into(), opened)
             .await
             .map_err(|_| Error::timed_out(Blame::Plugin, format_args!("opening mount {}", self.spec.id)))?
-            .map_err(stopped)??;
-        warnings.extend(opened.info.warnings);
-        let provider = ObjectsProvider {
-            capabilities: opened.capabilities,
-            limits: open.rights.limits.clone(),
-            log: open.rights.log.clone(),
-            slot: Slot::new(Arc::new(open), control, opened.instance),
-        };
-        // Only now: the plugin has shown the mount's credentials to the origin in its `open`.
-        let cache = facts.and_then(|facts| facts.identity(&opened.info.identity));
-        let info = ProviderInfo { warnings, cache, ..opened.info };
-        Ok((Provider::Objects(Arc::new(provider)), info))
+            .map_err(stopped)?
+    }
+
+    /// What a provider calls the plugin through.
+    fn caller<E: Exports>(&self, open: Open, first: Arc<Instance<E>>) -> Result<Caller<E>, Error> {
+        let (limits, log) = (open.rights.limits.clone(), open.rights.log.clone());
+        let slot = Slot::new(Arc::new(open), self.machine.control()?, first);
+        Ok(Caller { slot, limits, log })
     }
 }
 

@@ -1,5 +1,6 @@
 //! The checks, one file an area. A check is an async function that says how it ended.
 
+pub(crate) mod blocks;
 mod faults;
 mod get;
 mod head;
@@ -18,16 +19,18 @@ use wasmount_types::{Error, ErrorKind};
 const CHECK_LIMIT: Duration = Duration::from_secs(60);
 
 type CheckFuture<'a> = Pin<Box<dyn Future<Output = Result<Outcome, Error>> + Send + 'a>>;
-type CheckFn = for<'a> fn(&'a Bench) -> CheckFuture<'a>;
+type CheckFn<B> = for<'a> fn(&'a B) -> CheckFuture<'a>;
 
-/// A name, the rule, and the code that checks it.
-struct Rule {
+/// A name, the rule, and the code that checks it on a bench of this kind.
+struct RuleFor<B> {
     name: &'static str,
     rule: &'static str,
-    check: CheckFn,
+    check: CheckFn<B>,
 }
 
-/// Declares a rule whose check is an async function over the bench.
+type Rule = RuleFor<Bench>;
+
+/// Declares rules whose checks are async functions over the bench of the module above.
 macro_rules! rules {
     ($($name:literal: $rule:literal => $check:path;)*) => {
         pub(super) const RULES: &[super::Rule] = &[
@@ -42,17 +45,23 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     let mut report = Report::default();
     for area in [open::RULES, list::RULES, head::RULES, get::RULES, tree::RULES, faults::RULES] {
         for rule in area {
-            let begin = Instant::now();
-            let outcome = match tokio::time::timeout(CHECK_LIMIT, (rule.check)(bench)).await {
-                Ok(Ok(outcome)) => outcome,
-                Ok(Err(error)) => Outcome::Failed(format!("{:?}: {error}", error.kind)),
-                Err(_) => Outcome::Failed(format!("no end after {} s", CHECK_LIMIT.as_secs())),
-            };
+            let check = timed(rule, bench).await;
             bench.origin.faults().clear();
-            report.checks.push(Check { name: rule.name, rule: rule.rule, outcome, time: begin.elapsed() });
+            report.checks.push(check);
         }
     }
     report
+}
+
+/// Runs one check.
+async fn timed<B>(rule: &RuleFor<B>, bench: &B) -> Check {
+    let begin = Instant::now();
+    let outcome = match tokio::time::timeout(CHECK_LIMIT, (rule.check)(bench)).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(error)) => Outcome::Failed(format!("{:?}: {error}", error.kind)),
+        Err(_) => Outcome::Failed(format!("no end after {} s", CHECK_LIMIT.as_secs())),
+    };
+    Check { name: rule.name, rule: rule.rule, outcome, time: begin.elapsed() }
 }
 
 /// `Passed` if the condition holds.

@@ -17,7 +17,7 @@ pub use file::{Content, ControlFile, ControlStream, TextFile};
 pub use nodes::is_control;
 
 use crate::FileSystem;
-use crate::fs::{DirEntry, Entry, FsStats, OpenFile, ReadData, ReadDir};
+use crate::fs::{DirEntry, Entry, FsStats, OpenFile, ReadData, ReadDir, Seek};
 use crate::ports::{BoxFuture, KernelPages, ServedFrom};
 use bytes::Bytes;
 use handles::{Handles, Open, RootHandles};
@@ -145,6 +145,15 @@ impl FileSystem for ControlFs {
             return Box::pin(self.read_control(ctx, fh, offset, size));
         }
         self.inner.read(ctx, fh, offset, size)
+    }
+
+    fn seek(&self, ctx: RequestCtx, fh: Fh, offset: u64, what: Seek) -> BoxFuture<'_, Result<u64, Error>> {
+        if Handles::owns(fh) {
+            // Not `unsupported`, which is about the whole file system.
+            let message = "the control files know nothing of holes";
+            return answer(Err(Error::new(ErrorKind::Invalid, Blame::Caller, message)));
+        }
+        self.inner.seek(ctx, fh, offset, what)
     }
 
     fn release(&self, fh: Fh) {

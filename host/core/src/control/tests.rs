@@ -368,6 +368,10 @@ async fn everything_else_is_passed_on_unchanged() {
 struct NoPages;
 
 impl KernelPages for NoPages {
+    fn takes_pages(&self) -> bool {
+        false
+    }
+
     fn store(&self, _: Ino, _: u64, _: Bytes, _: Option<Arc<dyn std::any::Any + Send + Sync>>) {}
     fn invalidate(&self, _: Ino) {}
 }

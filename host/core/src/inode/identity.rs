@@ -43,6 +43,8 @@ pub enum NodeKind {
     Directory,
     /// One version of a file inside a mount.
     File(FileVersion),
+    /// A file inside a mount whose bytes may change: one node for good.
+    Live,
 }
 
 /// A node: a path and, for files, a version of it.
@@ -71,7 +73,7 @@ impl Identity {
             && self.path == other.path
             && match (&self.kind, &other.kind) {
                 (NodeKind::Virtual(a), NodeKind::Virtual(b)) => a == b,
-                (NodeKind::Directory, NodeKind::Directory) => true,
+                (NodeKind::Directory, NodeKind::Directory) | (NodeKind::Live, NodeKind::Live) => true,
                 (NodeKind::File(a), NodeKind::File(b)) => a.same(b),
                 _ => false,
             }
@@ -89,6 +91,7 @@ impl Identity {
         match &self.kind {
             NodeKind::Virtual(_) => data.push(b't'),
             NodeKind::Directory => data.push(b'd'),
+            NodeKind::Live => data.push(b'l'),
             NodeKind::File(FileVersion { version: Some(version), .. }) => {
                 data.push(b'v');
                 data.extend_from_slice(version.as_str().as_bytes());

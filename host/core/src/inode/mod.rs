@@ -114,10 +114,15 @@ fn number(nodes: &HashMap<Ino, Node>, identity: &Identity) -> Ino {
 }
 
 fn file_state(identity: &Identity) -> Option<FileState> {
-    let NodeKind::File(file) = &identity.kind else { return None };
+    let (file, live) = match &identity.kind {
+        NodeKind::File(file) => (file.clone(), false),
+        NodeKind::Live => (FileVersion { version: None, size: 0, modified: None }, true),
+        NodeKind::Virtual(_) | NodeKind::Directory => return None,
+    };
     let modified = file.modified.unwrap_or_default();
     Some(FileState {
         key: ObjectKey::new(identity.path.clone()),
+        live,
         version: file.version.clone(),
         size: file.size,
         mtime_seconds: modified.seconds,

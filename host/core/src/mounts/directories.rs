@@ -1,8 +1,9 @@
 //! Open directories.
 
 use super::table::{MountTable, Target};
+use super::volume::Volume;
 use crate::fs::{DirEntry, Entry, ReadDir};
-use crate::objects::{Child, Listed, Listing, ObjectFs, join};
+use crate::objects::{Child, Listed, Listing, join};
 use crate::wait::bounded;
 use std::sync::{Arc, Mutex, PoisonError};
 use wasmount_types::{Blame, Error, ErrorKind, Fh, FileKind, Ino, Name, RequestCtx};
@@ -22,7 +23,7 @@ pub(super) struct OpenDirectory {
 
 #[derive(Clone)]
 struct Content {
-    fs: Arc<ObjectFs>,
+    volume: Volume,
     listing: Arc<Listing>,
     /// It has been read from the beginning: the next time it is to be a new one (`rewinddir(3)`).
     begun: bool,
@@ -38,7 +39,7 @@ impl MountTable {
                 (children, directory.mount, "".into())
             }
             Target::Directory { mount, path } => (Vec::new(), Some(mount), path),
-            Target::File { path, .. } => {
+            Target::File { path, .. } | Target::Live { path, .. } => {
                 return Err(Error::new(ErrorKind::NotDirectory, Blame::Caller, format!("{path} is a file")));
             }
         };
@@ -74,7 +75,7 @@ impl MountTable {
         while entries.is_empty() {
             let page = content.listing.entries((at - own) as usize, request.limit);
             let page = bounded(&*self.clock, ctx, "reading a directory", page).await;
-            let page = self.noted(self.mount(mount)?, &content.fs, page)?;
+            let page = self.noted(self.mount(mount)?, &content.volume, page)?;
             if page.is_empty() {
                 break;
             }
@@ -82,7 +83,7 @@ impl MountTable {
                 if !open.children.iter().any(|(own, _)| *own == name) {
                     entries.push(self.entry(
                         mount,
-                        &content.fs,
+                        &content.volume,
                         &open.path,
                         name,
                         listed,
@@ -114,9 +115,9 @@ impl MountTable {
         if let Some(content) = first_use(&mut open.content.lock().unwrap_or_else(PoisonError::into_inner)) {
             return Ok(content);
         }
-        let fs = self.mount(mount)?.ready(ctx).await?;
-        let listing = fs.list(&open.path);
-        let content = Content { fs, listing, begun: false };
+        let volume = self.mount(mount)?.ready(ctx).await?;
+        let listing = volume.list(&open.path);
+        let content = Content { volume, listing, begun: false };
         *open.content.lock().unwrap_or_else(PoisonError::into_inner) = Some(content.clone());
         Ok(content)
     }
@@ -134,7 +135,7 @@ impl MountTable {
     fn entry(
         &self,
         mount: usize,
-        fs: &ObjectFs,
+        volume: &Volume,
         dir: &str,
         name: Name,
         listed: Listed,
@@ -142,13 +143,13 @@ impl MountTable {
         plus: bool,
     ) -> Result<DirEntry, Error> {
         // What is newer than the listing counts, so that listing a directory never brings an old version back.
-        let news = fs.news(dir, &name, &listed);
+        let news = volume.news(dir, &name, &listed);
         let certain = !matches!(news, Some(None));
         let listed = news.flatten().unwrap_or(listed);
         let identity = self.identity(mount, &join(dir, name.as_str().unwrap_or_default()), &listed.child)?;
         let kind = match listed.child {
             Child::Directory => FileKind::Directory,
-            Child::File(_) => FileKind::Regular,
+            Child::File(_) | Child::Live(_) => FileKind::Regular,
         };
         let next_offset = at + FIRST_NEXT;
         if !plus || !certain {
@@ -157,7 +158,7 @@ impl MountTable {
         }
         let ino = self.inodes.look_up(identity);
         let attr = self.attr(mount, ino, &listed.child)?;
-        let entry = Some(Entry { attr, ttl: fs.ttl_left(listed.at) });
+        let entry = Some(Entry { attr, ttl: volume.ttl_left(&listed) });
         Ok(DirEntry { name, ino, kind, next_offset, entry })
     }
 }

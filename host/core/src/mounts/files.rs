@@ -2,28 +2,49 @@
 
 use super::opener::Mount;
 use super::table::{MountTable, Target};
-use crate::fs;
+use super::volume::Volume;
+use crate::blocks::{LiveImage, SharedImage};
+use crate::fs::{self, Seek};
 use crate::inode::FileVersion;
-use crate::objects::ObjectFs;
-use crate::read::{File, FileReader};
+use crate::read::{File, FileReader, Source};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wasmount_types::{Blame, Error, ErrorKind, Fh, Ino, ObjectKey, RequestCtx};
 
-/// An open file: one version of it, read through whichever provider the mount has at the moment.
+/// Times a read of a live image begins: once more when that has become shorter under it.
+const ATTEMPTS: u32 = 2;
+
+/// An open file, read through whichever provider the mount has at the moment.
 pub(super) struct OpenFile {
     ino: Ino,
     mount: usize,
     path: Arc<str>,
-    file: FileVersion,
-    reader: Mutex<Option<(Arc<ObjectFs>, Arc<FileReader>)>>,
+    /// The version that it reads; `None`: it is live, and reads what is there.
+    version: Option<FileVersion>,
+    reader: Mutex<Option<Current>>,
+}
+
+/// How an open file is read at the moment.
+struct Current {
+    volume: Volume,
+    live: Option<Arc<LiveImage>>,
+    reader: Arc<FileReader>,
+}
+
+/// The bytes behind a file.
+enum Bytes {
+    /// One version of them.
+    Version(Arc<File>),
+    /// Those of a live image.
+    Live(Arc<LiveImage>),
 }
 
 impl MountTable {
     pub(super) async fn open_file(&self, ctx: RequestCtx, ino: Ino) -> Result<fs::OpenFile, Error> {
-        let (index, path, file) = match self.target(ino)? {
+        let (index, path, version) = match self.target(ino)? {
             Target::File { path, outdated: true, .. } => return Err(Error::stale(path)),
-            Target::File { mount, path, file, .. } => (mount, path, file),
+            Target::File { mount, path, file, .. } => (mount, path, Some(file)),
+            Target::Live { mount, path } => (mount, path, None),
             Target::Table(_) | Target::Directory { .. } => {
                 return Err(Error::new(
                     ErrorKind::IsDirectory,
@@ -33,18 +54,55 @@ impl MountTable {
             }
         };
         let mount = self.mount(index)?;
-        let fs = mount.ready(ctx).await?;
-        let current = self.noted(mount, &fs, fs.check_current(ctx, &path, &file).await);
-        if let Err(error) = current {
-            self.after(&error, ino, &path, &file, &fs);
-            return Err(error);
+        let volume = mount.ready(ctx).await?;
+        let open = OpenFile { ino, mount: index, path, version, reader: Mutex::new(None) };
+        let opened = self.noted(mount, &volume, self.open_bytes(ctx, &open, &volume).await);
+        let (bytes, backing) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.after(&error, &open, &volume);
+                return Err(error);
+            }
+        };
+        if let (Volume::Objects(fs), Some(file)) = (&volume, &open.version) {
+            self.opened_small(index, fs, &open.path, file);
         }
-        let file_now = self.file(&fs, ino, &path, &file);
-        let backing = self.backing(&file_now).await;
-        self.opened_small(index, &fs, &path, &file);
-        let open = OpenFile { ino, mount: index, path, file, reader: Mutex::new(None) };
-        *lock(&open.reader) = Some((fs, FileReader::new(file_now)));
-        Ok(fs::OpenFile { fh: self.files.open(ino, open), keep_cache: true, direct_io: false, backing })
+        let keep_cache = open.version.is_some();
+        *lock(&open.reader) = Some(Current::new(volume, bytes));
+        Ok(fs::OpenFile { fh: self.files.open(ino, open), keep_cache, direct_io: false, backing })
+    }
+
+    /// The bytes of a file that is being opened, and the local file with exactly these bytes if the kernel may read that.
+    async fn open_bytes(
+        &self,
+        ctx: RequestCtx,
+        open: &OpenFile,
+        volume: &Volume,
+    ) -> Result<(Bytes, Option<Arc<OwnedFd>>), Error> {
+        let (path, ino) = (&open.path, open.ino);
+        match (&open.version, volume) {
+            (Some(version), Volume::Objects(fs)) => {
+                fs.check_current(ctx, path, version).await?;
+                let file = self.file(volume, ino, path, version);
+                let backing = self.backing(&file).await;
+                Ok((Bytes::Version(file), backing))
+            }
+            (Some(version), Volume::Images(fs)) => {
+                fs.check_current(path, version)?;
+                let file = self.file(volume, ino, path, version);
+                let backing = self.backing(&file).await;
+                if backing.is_none() {
+                    fs.image(path, version.version.as_ref()).open(ctx).await?;
+                }
+                Ok((Bytes::Version(file), backing))
+            }
+            (None, Volume::Images(fs)) => {
+                let live = fs.open_live(ctx, &self.reading, ino, path).await?;
+                Ok((Bytes::Live(live), None))
+            }
+            // The plugin was another one when the node was made.
+            (None, Volume::Objects(_)) => Err(Error::stale(path)),
+        }
     }
 
     pub(super) async fn read_file(
@@ -56,18 +114,94 @@ impl MountTable {
     ) -> Result<fs::ReadData, Error> {
         let open = self.files.get(fh)?;
         let mount: &Mount = self.mount(open.mount)?;
-        let fs = mount.ready(ctx).await?;
-        let reader = self.reader(&open, &fs).await;
-        let outcome = self.noted(mount, &fs, reader.read(ctx, offset, size).await);
+        let volume = mount.ready(ctx).await?;
+        let mut attempt = 1;
+        let outcome = loop {
+            let outcome = match self.reader(ctx, &open, &volume).await {
+                Ok(reader) => reader.read(ctx, offset, size).await,
+                Err(error) => Err(error),
+            };
+            let outcome = self.noted(mount, &volume, outcome);
+            let shorter = matches!(&outcome, Err(error) if error.kind == ErrorKind::OutOfRange);
+            if !shorter || open.version.is_some() || attempt == ATTEMPTS {
+                break outcome;
+            }
+            attempt += 1;
+            *lock(&open.reader) = None;
+        };
         if let Err(error) = &outcome {
-            self.after(error, open.ino, &open.path, &open.file, &fs);
+            self.after(error, &open, &volume);
         }
         outcome
     }
 
+    pub(super) async fn seek_file(
+        &self,
+        ctx: RequestCtx,
+        fh: Fh,
+        offset: u64,
+        what: Seek,
+    ) -> Result<u64, Error> {
+        let open = self.files.get(fh)?;
+        let mount: &Mount = self.mount(open.mount)?;
+        let volume = mount.ready(ctx).await?;
+        let outcome = self.seek_in(ctx, &open, &volume, offset, what).await;
+        let outcome = self.noted(mount, &volume, outcome);
+        if let Err(error) = &outcome {
+            self.after(error, &open, &volume);
+        }
+        outcome
+    }
+
+    async fn seek_in(
+        &self,
+        ctx: RequestCtx,
+        open: &OpenFile,
+        volume: &Volume,
+        offset: u64,
+        what: Seek,
+    ) -> Result<u64, Error> {
+        let (image, size) = match (volume, &open.version) {
+            (Volume::Objects(_), version) => {
+                let size = version.as_ref().map_or(0, |version| version.size);
+                return seek_in_data(size, offset, what);
+            }
+            (Volume::Images(fs), Some(version)) => {
+                (fs.image(&open.path, version.version.as_ref()), version.size)
+            }
+            (Volume::Images(_), None) => {
+                let size = self.reader(ctx, open, volume).await?.file().size();
+                (self.live(open, volume).ok_or_else(|| Error::stale(&open.path))?, size)
+            }
+        };
+        crate::wait::bounded(&*self.clock, ctx, "looking for holes", image.seek(ctx, size, offset, what))
+            .await
+    }
+
+    /// The live image that an open file reads.
+    fn live(&self, open: &OpenFile, volume: &Volume) -> Option<Arc<SharedImage>> {
+        let current = lock(&open.reader);
+        let current = current.as_ref().filter(|current| current.volume.is(volume))?;
+        current.live.as_ref().map(|live| live.image().clone())
+    }
+
     /// One version of a file, as all its handles share it.
-    pub(super) fn file(&self, fs: &ObjectFs, ino: Ino, path: &Arc<str>, version: &FileVersion) -> Arc<File> {
-        self.reading.file(fs.store(), fs.cache(), ino, &ObjectKey::new(path.clone()), version)
+    pub(super) fn file(
+        &self,
+        volume: &Volume,
+        ino: Ino,
+        path: &Arc<str>,
+        version: &FileVersion,
+    ) -> Arc<File> {
+        let image;
+        let source: &Arc<dyn Source> = match volume {
+            Volume::Objects(fs) => fs.content(),
+            Volume::Images(fs) => {
+                image = fs.image(path, version.version.as_ref()) as Arc<dyn Source>;
+                &image
+            }
+        };
+        self.reading.file(source, volume.cache(), ino, &ObjectKey::new(path.clone()), version)
     }
 
     /// The local file with exactly these bytes, if the disk cache has one that the kernel may read.
@@ -78,32 +212,87 @@ impl MountTable {
         Some(backing)
     }
 
-    /// The reader of an open file, a new one when the provider was opened again in between.
-    async fn reader(&self, open: &OpenFile, fs: &Arc<ObjectFs>) -> Arc<FileReader> {
-        let current = |reader: &Option<(Arc<ObjectFs>, Arc<FileReader>)>| {
-            reader.as_ref().filter(|(used, _)| Arc::ptr_eq(used, fs)).map(|(_, reader)| reader.clone())
+    /// The reader of an open file: a new one when the provider was opened again in between, and when a live image was looked at
+    /// again.
+    async fn reader(
+        &self,
+        ctx: RequestCtx,
+        open: &OpenFile,
+        volume: &Volume,
+    ) -> Result<Arc<FileReader>, Error> {
+        if let Some(reader) = current(&open.reader, volume) {
+            return Ok(reader);
+        }
+        let bytes = match (&open.version, volume) {
+            (Some(version), _) => {
+                let file = self.file(volume, open.ino, &open.path, version);
+                file.open_cache().await;
+                Bytes::Version(file)
+            }
+            (None, Volume::Images(fs)) => {
+                Bytes::Live(fs.open_live(ctx, &self.reading, open.ino, &open.path).await?)
+            }
+            (None, Volume::Objects(_)) => return Err(Error::stale(&open.path)),
         };
-        if let Some(reader) = current(&lock(&open.reader)) {
-            return reader;
+        if let Some(reader) = current(&open.reader, volume) {
+            return Ok(reader);
         }
-        let file = self.file(fs, open.ino, &open.path, &open.file);
-        file.open_cache().await;
-        let mut reader = lock(&open.reader);
-        if let Some(reader) = current(&reader) {
-            return reader;
-        }
-        let new = FileReader::new(file);
-        *reader = Some((fs.clone(), new.clone()));
-        new
+        let new = Current::new(volume.clone(), bytes);
+        let reader = new.reader.clone();
+        *lock(&open.reader) = Some(new);
+        Ok(reader)
     }
 
     /// A version that is gone has to be looked up again, by the kernel (which does so on `stale`) and by us.
-    fn after(&self, error: &Error, ino: Ino, path: &str, file: &FileVersion, fs: &ObjectFs) {
-        if error.kind == ErrorKind::Stale {
-            fs.suspect(path, file);
-            self.inodes.mark_outdated(ino);
+    fn after(&self, error: &Error, open: &OpenFile, volume: &Volume) {
+        if error.kind != ErrorKind::Stale {
+            return;
+        }
+        match (volume, &open.version) {
+            (Volume::Objects(fs), Some(version)) => fs.suspect(&open.path, version),
+            (Volume::Objects(_), None) => {}
+            (Volume::Images(fs), _) => fs.suspect(&open.path),
+        }
+        self.inodes.mark_outdated(open.ino);
+    }
+}
+
+/// `lseek(2)` in a file without holes but the one behind its end.
+fn seek_in_data(size: u64, offset: u64, what: Seek) -> Result<u64, Error> {
+    match what {
+        _ if offset >= size => {
+            let message = format!("byte {offset} is at or beyond the end");
+            Err(Error::new(ErrorKind::OutOfRange, Blame::Caller, message))
+        }
+        Seek::Data => Ok(offset),
+        Seek::Hole => Ok(size),
+    }
+}
+
+impl Current {
+    fn new(volume: Volume, bytes: Bytes) -> Self {
+        let (live, file) = match bytes {
+            Bytes::Version(file) => (None, file),
+            Bytes::Live(live) => {
+                let file = live.file();
+                (Some(live), file)
+            }
+        };
+        Self { volume, live, reader: FileReader::new(file) }
+    }
+}
+
+/// The reader of an open file, if it still reads what it should. A live image that was looked at again gets a new one.
+fn current(reader: &Mutex<Option<Current>>, volume: &Volume) -> Option<Arc<FileReader>> {
+    let mut reader = lock(reader);
+    let current = reader.as_mut().filter(|current| current.volume.is(volume))?;
+    if let Some(live) = &current.live {
+        let file = live.file();
+        if !Arc::ptr_eq(&file, current.reader.file()) {
+            current.reader = FileReader::new(file);
         }
     }
+    Some(current.reader.clone())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,6 +1,6 @@
 //! The mount table: all mounts of a Dataset in one file system.
 //!
-//! `tree` holds the directories that belong to no store, `opener` the state of each mount, `table` says what a node number
+//! `tree` holds the directories that belong to no store, `opener` the state of each mount, `volume` what is in it, `table` says what a node number
 //! leads to; `names`, `directories`, `files` and `xattr` are the operations on it, `siblings` expects the next, and [`FileSystem`]
 //! is implemented here in terms of them.
 
@@ -14,6 +14,7 @@ mod siblings;
 mod state;
 mod table;
 mod tree;
+mod volume;
 pub mod xattr;
 
 pub use config::{MountConfig, MountTableConfig};
@@ -21,7 +22,7 @@ pub use layout::{Layout, Place};
 pub use state::MountState;
 pub use table::MountTable;
 
-use crate::fs::{DirEntry, Entry, FileSystem, FsStats, OpenFile, ReadData, ReadDir};
+use crate::fs::{DirEntry, Entry, FileSystem, FsStats, OpenFile, ReadData, ReadDir, Seek};
 use crate::ports::{BoxFuture, KernelPages};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -41,8 +42,8 @@ impl FileSystem for MountTable {
         self.inodes.forget(ino, count);
     }
 
-    fn getattr(&self, _ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<Entry, Error>> {
-        Box::pin(std::future::ready(self.attributes(ino)))
+    fn getattr(&self, ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<Entry, Error>> {
+        Box::pin(self.attributes(ctx, ino))
     }
 
     fn open(&self, ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<OpenFile, Error>> {
@@ -57,6 +58,10 @@ impl FileSystem for MountTable {
         size: u32,
     ) -> BoxFuture<'_, Result<ReadData, Error>> {
         Box::pin(self.read_file(ctx, fh, offset, size))
+    }
+
+    fn seek(&self, ctx: RequestCtx, fh: Fh, offset: u64, what: Seek) -> BoxFuture<'_, Result<u64, Error>> {
+        Box::pin(self.seek_file(ctx, fh, offset, what))
     }
 
     fn release(&self, fh: Fh) {

@@ -19,7 +19,7 @@ impl MountTable {
                 }
             }
             Target::Directory { mount, path } => self.look_up_inside(ctx, mount, &path, name).await,
-            Target::File { path, .. } => {
+            Target::File { path, .. } | Target::Live { path, .. } => {
                 Err(Error::new(ErrorKind::NotDirectory, Blame::Caller, format!("{path} is a file")))
             }
         }
@@ -33,20 +33,44 @@ impl MountTable {
         name: &Name,
     ) -> Result<Entry, Error> {
         let mount = self.mount(index)?;
-        let fs = mount.ready(ctx).await?;
-        let listed = self.noted(mount, &fs, fs.look_up(ctx, dir, name).await)?;
+        let volume = mount.ready(ctx).await?;
+        let listed = self.noted(mount, &volume, volume.look_up(ctx, dir, name).await)?;
         let path = join(dir, name.as_str().unwrap_or_default());
         let ino = self.inodes.look_up(self.identity(index, &path, &listed.child)?);
-        Ok(Entry { attr: self.attr(index, ino, &listed.child)?, ttl: fs.ttl_left(listed.at) })
+        Ok(Entry { attr: self.attr(index, ino, &listed.child)?, ttl: volume.ttl_left(&listed) })
     }
 
-    /// Attributes from memory alone: a node of a file never changes, and directories have nothing that could.
-    pub(super) fn attributes(&self, ino: Ino) -> Result<Entry, Error> {
+    /// Attributes, from memory alone but for a live image: a node of a version never changes, and directories have nothing that
+    /// could.
+    pub(super) async fn attributes(&self, ctx: RequestCtx, ino: Ino) -> Result<Entry, Error> {
         let (mount, child) = match self.target(ino)? {
             Target::Table(index) => return Ok(self.table_entry(self.directory(index)?)),
             Target::Directory { mount, .. } => (mount, Child::Directory),
             Target::File { mount, file, .. } => (mount, Child::File(file)),
+            Target::Live { mount, path } => return self.live_attributes(ctx, ino, mount, &path).await,
         };
         Ok(Entry { attr: self.attr(mount, ino, &child)?, ttl: self.mount(mount)?.config.attr_ttl })
+    }
+
+    /// Attributes of a live image, by the name that led to it.
+    async fn live_attributes(
+        &self,
+        ctx: RequestCtx,
+        ino: Ino,
+        index: usize,
+        path: &str,
+    ) -> Result<Entry, Error> {
+        let mount = self.mount(index)?;
+        let volume = mount.ready(ctx).await?;
+        let stale = || Error::stale(path);
+        let name = Name::new(path.as_bytes()).map_err(|_| stale())?;
+        match self.noted(mount, &volume, volume.look_up(ctx, "", &name).await) {
+            Ok(listed) if matches!(listed.child, Child::Live(_)) => {
+                Ok(Entry { attr: self.attr(index, ino, &listed.child)?, ttl: volume.ttl_left(&listed) })
+            }
+            Ok(_) => Err(stale()),
+            Err(error) if error.kind == ErrorKind::NotFound => Err(stale()),
+            Err(error) => Err(error),
+        }
     }
 }

@@ -5,10 +5,13 @@
 
 use super::Place;
 use super::config::MountConfig;
+use super::volume::Volume;
+use crate::blocks::ImageFs;
 use crate::objects::{ObjectFs, ObjectFsConfig};
 use crate::ports::{Clock, Provider, ProviderInfo, ProviderSource, Spawn};
 use crate::wait::{bounded, jittered};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use wasmount_types::{Blame, Error, ErrorKind, MountId, RequestCtx, Retry};
@@ -28,7 +31,7 @@ pub(super) enum State {
     /// The first attempt, or one after the provider asked to be opened again, is under way.
     Opening,
     /// It works.
-    Ready(Arc<ObjectFs>),
+    Ready(Volume),
     /// The last attempt failed.
     Failed(Error),
 }
@@ -38,6 +41,8 @@ pub(super) struct Mount {
     pub(super) id: MountId,
     pub(super) place: Place,
     pub(super) config: ObjectFsConfig,
+    /// It was opened as a store of block images.
+    images: AtomicBool,
     source: Arc<dyn ProviderSource>,
     state: watch::Sender<State>,
     /// Somebody needs it, or needs it anew.
@@ -58,6 +63,7 @@ impl Mount {
             id: config.id,
             place: config.place,
             config: config.objects,
+            images: AtomicBool::new(false),
             source: config.source,
             state: watch::Sender::new(State::Opening),
             wanted: Notify::new(),
@@ -67,15 +73,15 @@ impl Mount {
         }
     }
 
-    /// The tree behind the mount.
+    /// What is behind the mount.
     ///
     /// # Errors
     /// While it is failed, at once why; while it is opening, `timed-out` after ten seconds.
-    pub(super) async fn ready(&self, ctx: RequestCtx) -> Result<Arc<ObjectFs>, Error> {
+    pub(super) async fn ready(&self, ctx: RequestCtx) -> Result<Volume, Error> {
         let mut state = self.state.subscribe();
         let settled = async {
             match state.wait_for(|state| !matches!(state, State::Opening)).await.map(|state| state.clone()) {
-                Ok(State::Ready(fs)) => Ok(fs),
+                Ok(State::Ready(volume)) => Ok(volume),
                 Ok(State::Failed(error)) => {
                     self.wanted.notify_one();
                     Err(error)
@@ -95,18 +101,25 @@ impl Mount {
         .await
     }
 
+    /// Permission bits of its files.
+    pub(super) fn file_mode(&self) -> u16 {
+        // Who writes to an image needs more than a file: a lock, and a client that others wait for.
+        let possible = if self.images.load(Ordering::Relaxed) { 0o444 } else { 0o7777 };
+        self.config.file_mode & possible
+    }
+
     /// How far it is.
     pub(super) fn state(&self) -> State {
         self.state.borrow().clone()
     }
 
     /// Takes note of an error: some mean that the provider has to be opened again.
-    pub(super) fn report(&self, fs: &Arc<ObjectFs>, error: &Error) {
+    pub(super) fn report(&self, volume: &Volume, error: &Error) {
         if error.retry != Retry::Reopen {
             return;
         }
         let reopen = self.state.send_if_modified(|state| {
-            let current = matches!(state, State::Ready(now) if Arc::ptr_eq(now, fs));
+            let current = matches!(state, State::Ready(now) if now.is(volume));
             if current {
                 *state = State::Opening;
             }
@@ -123,13 +136,13 @@ impl Mount {
         let mut pause = FIRST_PAUSE;
         loop {
             match self.open().await {
-                Ok((fs, info)) => {
+                Ok((volume, info)) => {
                     pause = FIRST_PAUSE;
                     tracing::info!(mount = %self.id, place = %self.place, title = %info.title, "mount is ready");
                     for warning in &info.warnings {
                         tracing::warn!(mount = %self.id, "{warning}");
                     }
-                    self.state.send_replace(State::Ready(fs));
+                    self.state.send_replace(State::Ready(volume));
                     while matches!(*self.state.borrow(), State::Ready(_)) {
                         self.wanted.notified().await;
                     }
@@ -151,20 +164,21 @@ impl Mount {
         }
     }
 
-    async fn open(&self) -> Result<(Arc<ObjectFs>, ProviderInfo), Error> {
+    async fn open(&self) -> Result<(Volume, ProviderInfo), Error> {
         let ctx = RequestCtx::internal(self.clock.now() + self.request_timeout);
         let (provider, info) = bounded(&*self.clock, ctx, "opening the mount", self.source.open(ctx)).await?;
-        let Provider::Objects(store) = provider;
-        let fs = ObjectFs::new(
-            self.id.clone(),
-            store,
-            info.cache.clone(),
-            self.config.clone(),
-            self.request_timeout,
-            self.clock.clone(),
-            self.spawn.clone(),
-        );
-        Ok((Arc::new(fs), info))
+        let (id, cache, config) = (self.id.clone(), info.cache.clone(), self.config.clone());
+        let (timeout, clock, spawn) = (self.request_timeout, self.clock.clone(), self.spawn.clone());
+        let volume = match provider {
+            Provider::Objects(store) => {
+                Volume::Objects(Arc::new(ObjectFs::new(id, store, cache, config, timeout, clock, spawn)))
+            }
+            Provider::Blocks(store) => {
+                self.images.store(true, Ordering::Relaxed);
+                Volume::Images(Arc::new(ImageFs::new(id, store, cache, config, timeout, clock, spawn)))
+            }
+        };
+        Ok((volume, info))
     }
 
     fn failed(&self, error: Error, again_in: Duration) {

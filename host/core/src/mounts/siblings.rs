@@ -6,6 +6,7 @@
 //! under way without this.
 
 use super::table::MountTable;
+use super::volume::Volume;
 use crate::inode::FileVersion;
 use crate::objects::{Child, ObjectFs, join};
 use std::collections::HashMap;
@@ -87,7 +88,8 @@ impl MountTable {
             {
                 let path: Arc<str> = join(dir, name.as_str().unwrap_or_default()).into();
                 let Ok(identity) = self.identity(mount, &path, &child) else { continue };
-                self.file(fs, self.inodes.peek(&identity), &path, version).fetch_ahead();
+                self.file(&Volume::Objects(fs.clone()), self.inodes.peek(&identity), &path, version)
+                    .fetch_ahead();
             }
         }
     }

@@ -6,11 +6,12 @@ use super::files::OpenFile;
 use super::opener::Mount;
 use super::siblings::Siblings;
 use super::tree::{Directory, ROOT, Tree};
+use super::volume::Volume;
 use crate::fs::{Entry, FsStats};
 use crate::handle::HandleTable;
 use crate::inode::{FileVersion, Identity, InodeTable, NodeKind};
 use crate::mounts::opener::State;
-use crate::objects::{Child, ObjectFs};
+use crate::objects::Child;
 use crate::ports::{Clock, Spawn, StateLog};
 use crate::read::{ReadStats, Reading};
 use futures::future::{AbortHandle, Abortable};
@@ -55,6 +56,8 @@ pub(super) enum Target {
     Directory { mount: usize, path: Arc<str> },
     /// A file inside a mount.
     File { mount: usize, path: Arc<str>, file: FileVersion, outdated: bool },
+    /// A file inside a mount whose bytes may change.
+    Live { mount: usize, path: Arc<str> },
 }
 
 impl MountTable {
@@ -121,7 +124,9 @@ impl MountTable {
     pub(super) fn path_of(&self, ino: Ino) -> Option<String> {
         let (mount, path) = match self.target(ino).ok()? {
             Target::Table(index) => return Some(self.directory(index).ok()?.path.to_string()),
-            Target::Directory { mount, path } | Target::File { mount, path, .. } => (mount, path),
+            Target::Directory { mount, path }
+            | Target::File { mount, path, .. }
+            | Target::Live { mount, path } => (mount, path),
         };
         let place = self.mount(mount).ok()?.place.relative().to_owned();
         Some(if place.is_empty() { path.to_string() } else { format!("{place}/{path}") })
@@ -136,6 +141,7 @@ impl MountTable {
         Ok(match &node.identity.kind {
             NodeKind::Virtual(index) => Target::Table(*index),
             NodeKind::Directory => Target::Directory { mount, path },
+            NodeKind::Live => Target::Live { mount, path },
             NodeKind::File(file) => Target::File { mount, path, file: file.clone(), outdated: node.outdated },
         })
     }
@@ -170,19 +176,21 @@ impl MountTable {
         let kind = match child {
             Child::Directory => NodeKind::Directory,
             Child::File(file) => NodeKind::File(file.clone()),
+            Child::Live(_) => NodeKind::Live,
         };
         Ok(Identity { mount: index, mount_id: self.mount(index)?.id.clone(), path: path.into(), kind })
     }
 
     /// Attributes of a node inside a mount.
     pub(super) fn attr(&self, index: usize, ino: Ino, child: &Child) -> Result<Attr, Error> {
-        let config = &self.mount(index)?.config;
+        let mount = self.mount(index)?;
+        let config = &mount.config;
         Ok(match child {
             Child::Directory => directory_attr(ino, config.dir_mode, config.uid, config.gid, self.started),
-            Child::File(file) => Attr {
+            Child::File(file) | Child::Live(file) => Attr {
                 ino,
                 kind: FileKind::Regular,
-                perm: config.file_mode,
+                perm: mount.file_mode(),
                 nlink: 1,
                 uid: config.uid,
                 gid: config.gid,
@@ -196,11 +204,11 @@ impl MountTable {
     pub(super) fn noted<T>(
         &self,
         mount: &Mount,
-        fs: &Arc<ObjectFs>,
+        volume: &Volume,
         outcome: Result<T, Error>,
     ) -> Result<T, Error> {
         if let Err(error) = &outcome {
-            mount.report(fs, error);
+            mount.report(volume, error);
         }
         outcome
     }
@@ -209,8 +217,8 @@ impl MountTable {
     pub(super) fn stats(&self) -> FsStats {
         let (mut bytes, mut files) = (0_u64, self.inodes.len() as u64);
         for mount in &self.mounts {
-            if let State::Ready(fs) = mount.state() {
-                let (seen, entries) = fs.totals();
+            if let State::Ready(volume) = mount.state() {
+                let (seen, entries) = volume.totals();
                 bytes = bytes.saturating_add(seen);
                 files = files.max(entries);
             }

@@ -9,7 +9,7 @@ use wasmount_types::{Blame, Error, ErrorKind, Ino};
 
 /// On the directory of a failed mount: why it failed, and what to do.
 pub const ERROR: &str = "user.wasmount.error";
-/// On a file: the key of its object.
+/// On a file: the key of its object, or the name that its image or snapshot has here.
 pub const KEY: &str = "user.wasmount.key";
 /// On a file: its version as the store names it.
 pub const VERSION: &str = "user.wasmount.version";
@@ -45,8 +45,8 @@ impl MountTable {
     /// A file that has a place in the disk cache.
     fn cacheable(&self, ino: Ino) -> Result<Option<Arc<File>>, Error> {
         let Target::File { mount, path, file, .. } = self.target(ino)? else { return Ok(None) };
-        let State::Ready(fs) = self.mount(mount)?.state() else { return Ok(None) };
-        Ok(fs.cache().is_some().then(|| self.file(&fs, ino, &path, &file)))
+        let State::Ready(volume) = self.mount(mount)?.state() else { return Ok(None) };
+        Ok(volume.cache().is_some().then(|| self.file(&volume, ino, &path, &file)))
     }
 
     fn attributes_of(&self, ino: Ino) -> Result<Vec<(&'static str, String)>, Error> {
@@ -61,6 +61,7 @@ impl MountTable {
                 }
             }
             Target::Directory { .. } => Vec::new(),
+            Target::Live { path, .. } => vec![(KEY, path.to_string())],
             Target::File { path, file, .. } => {
                 let version = file.version.map(|version| (VERSION, version.as_str().to_owned()));
                 [(KEY, path.to_string())].into_iter().chain(version).collect()

@@ -9,18 +9,18 @@ use wasmount_types::{Blame, Error, ErrorKind};
 type Running<T> = watch::Receiver<Option<Result<T, Error>>>;
 
 /// Requests that are under way, by path.
-pub(super) struct Flights<T> {
+pub(crate) struct Flights<T> {
     running: Arc<Mutex<HashMap<String, Running<T>>>>,
 }
 
 impl<T: Clone + Send + Sync + 'static> Flights<T> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { running: Arc::default() }
     }
 
     /// Waits for the request for `path` that is under way, or starts `work`. The work runs to its end even if nobody
     /// waits any more: its result is remembered by whoever made it.
-    pub(super) async fn join<F>(
+    pub(crate) async fn join<F>(
         &self,
         spawn: &dyn Spawn,
         path: &str,

@@ -10,7 +10,7 @@ const MAX_NAMES: usize = 100_000;
 
 /// What is known about a path.
 #[derive(Clone, Debug)]
-pub(super) enum Known {
+pub(crate) enum Known {
     /// It is there.
     Found(Child),
     /// It is not.
@@ -20,23 +20,23 @@ pub(super) enum Known {
 }
 
 /// The last word about single paths.
-pub(super) struct KnownNames {
+pub(crate) struct KnownNames {
     names: Mutex<HashMap<Arc<str>, (Known, Instant)>>,
     ttl: Duration,
 }
 
 impl KnownNames {
-    pub(super) fn new(ttl: Duration) -> Self {
+    pub(crate) fn new(ttl: Duration) -> Self {
         Self { names: Mutex::default(), ttl }
     }
 
     /// The last word, and when it was asked for.
-    pub(super) fn get(&self, path: &str) -> Option<(Known, Instant)> {
+    pub(crate) fn get(&self, path: &str) -> Option<(Known, Instant)> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
     }
 
     /// Remembers the answer to a request that was sent at `at`.
-    pub(super) fn set(&self, path: &str, known: Known, at: Instant) {
+    pub(crate) fn set(&self, path: &str, known: Known, at: Instant) {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         if names.len() >= MAX_NAMES {
             names.retain(|_, (_, seen)| at.saturating_duration_since(*seen) < self.ttl);

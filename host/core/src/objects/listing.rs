@@ -18,8 +18,10 @@ use wasmount_types::{Blame, Error, ErrorKind, Name, Object};
 pub enum Child {
     /// A directory: some key has its path and a slash as prefix.
     Directory,
-    /// A file.
+    /// A file: one version of its bytes.
     File(FileVersion),
+    /// A file whose bytes others may change at any time, as it was when somebody looked: without a version.
+    Live(FileVersion),
 }
 
 impl Child {
@@ -44,7 +46,7 @@ pub struct Listed {
 
 /// What a listing knows about a name.
 #[derive(Clone, Debug)]
-pub(super) enum Seen {
+pub(crate) enum Seen {
     /// It is there.
     Found(Listed),
     /// It is not, as of then.
@@ -57,7 +59,7 @@ pub(super) enum Seen {
 
 /// Objects without a name of their own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Hidden {
+pub(crate) struct Hidden {
     /// Objects `a` beside keys `a/…`.
     pub(super) behind_directories: u64,
     /// Keys that are no paths.
@@ -99,13 +101,13 @@ pub struct Listing {
     prefix: String,
     ordered: bool,
     /// When its first page was asked for.
-    pub(super) started: Instant,
+    pub(crate) started: Instant,
     state: Mutex<State>,
     changed: watch::Sender<()>,
 }
 
 impl Listing {
-    pub(super) fn new(prefix: String, ordered: bool, started: Instant) -> Self {
+    pub(crate) fn new(prefix: String, ordered: bool, started: Instant) -> Self {
         let state = State {
             entries: IndexMap::new(),
             last: String::new(),
@@ -171,7 +173,7 @@ impl Listing {
             (Segment::File(name), Some(object)) => match state.entries.get(&name) {
                 Some(Listed { child: Child::Directory, .. }) => state.hidden.behind_directories += 1,
                 // The second time is a later state of the same object, or a store that repeats itself.
-                Some(Listed { child: Child::File(_), .. }) => {}
+                Some(Listed { child: Child::File(_) | Child::Live(_), .. }) => {}
                 None => {
                     state.bytes = state.bytes.saturating_add(object.size);
                     state.entries.insert(name, Listed { child: Child::file(object), at });
@@ -185,8 +187,20 @@ impl Listing {
         Ok(())
     }
 
+    /// Adds an entry of a directory that has no others below it: nothing can change it any more. Later ones of the same name are ignored.
+    pub(crate) fn push(&self, name: Name, listed: Listed) {
+        let mut state = self.lock();
+        let state = &mut *state;
+        if let Child::File(file) | Child::Live(file) = &listed.child {
+            state.bytes = state.bytes.saturating_add(file.size);
+        }
+        state.entries.entry(name).or_insert(listed);
+        state.settled = state.entries.len();
+        self.changed.send_replace(());
+    }
+
     /// Ends loading.
-    pub(super) fn finish(&self, outcome: Result<(), Error>) {
+    pub(crate) fn finish(&self, outcome: Result<(), Error>) {
         let mut state = self.lock();
         state.status = match outcome {
             Ok(()) => {
@@ -199,17 +213,17 @@ impl Listing {
     }
 
     /// Whether everything is there.
-    pub(super) fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         matches!(self.lock().status, Status::Complete)
     }
 
     /// Whether more may come.
-    pub(super) fn is_loading(&self) -> bool {
+    pub(crate) fn is_loading(&self) -> bool {
         matches!(self.lock().status, Status::Loading)
     }
 
     /// Entries, bytes and hidden objects so far, and pages.
-    pub(super) fn totals(&self) -> (usize, u64, Hidden, usize) {
+    pub(crate) fn totals(&self) -> (usize, u64, Hidden, usize) {
         let state = self.lock();
         (state.entries.len(), state.bytes, state.hidden, state.pages)
     }
@@ -256,7 +270,7 @@ impl Listing {
     }
 
     /// What is known about a name now.
-    pub(super) fn peek(&self, name: &Name) -> Seen {
+    pub(crate) fn peek(&self, name: &Name) -> Seen {
         let state = self.lock();
         let decided = match &state.status {
             Status::Complete => true,

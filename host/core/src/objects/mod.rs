@@ -9,6 +9,7 @@
 //! The rules for keys that are no paths are in `SEMANTICS.md`, which a test executes.
 
 mod config;
+mod content;
 mod current;
 mod flights;
 mod known;
@@ -21,12 +22,15 @@ mod names;
 mod probe;
 
 pub use config::{Consistency, ObjectFsConfig};
+pub(crate) use flights::Flights;
+pub(crate) use known::{Known, KnownNames};
+pub(crate) use listing::Seen;
 pub use listing::{Child, Listed, Listing};
 pub(crate) use names::join;
 
 use crate::ports::{CacheIdentity, Clock, ObjectCapabilities, ObjectStore, Spawn};
-use flights::Flights;
-use known::KnownNames;
+use crate::read::Source;
+use content::ObjectContent;
 use listings::Listings;
 use misses::Misses;
 use names::prefix_of;
@@ -42,6 +46,7 @@ const MAX_REPORTED: usize = 10_000;
 pub struct ObjectFs {
     id: MountId,
     store: Arc<dyn ObjectStore>,
+    content: Arc<dyn Source>,
     cache: Option<CacheIdentity>,
     caps: ObjectCapabilities,
     config: ObjectFsConfig,
@@ -70,6 +75,7 @@ impl ObjectFs {
         Self {
             id,
             caps: store.capabilities(),
+            content: Arc::new(ObjectContent(store.clone())),
             store,
             cache,
             listings: Listings::new(config.listing_entries),
@@ -84,9 +90,9 @@ impl ObjectFs {
         }
     }
 
-    /// The store itself, for reading.
-    pub fn store(&self) -> &Arc<dyn ObjectStore> {
-        &self.store
+    /// The bytes of its files.
+    pub(crate) fn content(&self) -> &Arc<dyn Source> {
+        &self.content
     }
 
     /// Whose bytes these are in the block cache; `None`: they are not cached.

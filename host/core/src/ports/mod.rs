@@ -1,6 +1,8 @@
 //! What core needs from outside, one small trait a file.
 
 mod block_cache;
+mod block_store;
+mod body;
 mod clock;
 mod kernel;
 mod object_store;
@@ -10,11 +12,15 @@ mod spawn;
 mod state_log;
 
 pub use block_cache::{BlockCache, CACHE_PAGE, CacheId, CacheIdentity, CachedFile, NoBlockCache};
+pub use block_store::{
+    BlockCapabilities, BlockStore, Extent, ExtentKind, Geometry, Image, ImageHandle, ImagePage, Snapshot,
+};
+pub use body::Body;
 pub use clock::{Clock, SystemClock};
 pub use kernel::KernelPages;
 pub use object_store::{
-    GetOutcome, GetRequest, GetResponse, HeadOutcome, ListPage, ListRequest, Listing, ObjectBody,
-    ObjectCapabilities, ObjectInfo, ObjectStore, Pinning,
+    GetOutcome, GetRequest, GetResponse, HeadOutcome, ListPage, ListRequest, Listing, ObjectCapabilities,
+    ObjectInfo, ObjectStore, Pinning,
 };
 pub use operations::{NoOperations, Operation, Operations, ServedFrom};
 pub use provider::{Provider, ProviderInfo, ProviderSource};

@@ -1,7 +1,6 @@
 //! The read half of an object store: what a provider of kind `objects` implements (`wit/objects.wit`).
 
-use super::BoxFuture;
-use bytes::{Bytes, BytesMut};
+use super::{Body, BoxFuture};
 use wasmount_types::{ByteRange, Error, Object, ObjectKey, RequestCtx, Version};
 
 /// How listings behave.
@@ -102,41 +101,6 @@ pub struct GetRequest {
     pub unless: Option<Version>,
 }
 
-/// Bytes of an object, front to back. Dropping it cancels what has not arrived.
-#[expect(
-    clippy::len_without_is_empty,
-    reason = "it is a stream: its length is what is left, and may be unknown"
-)]
-pub trait ObjectBody: Send {
-    /// Bytes left, if known.
-    fn len(&self) -> Option<u64>;
-
-    /// Appends the next bytes to `into` and returns how many: at least one, never more than `into` had room for
-    /// (`capacity() - len()`, which must not be 0), so that its memory never moves or grows; `None` at the end, with `into`
-    /// as it was. Returns with what is there rather than waiting until the room is full. The transport receives straight
-    /// into this memory where it can.
-    ///
-    /// After the last byte of a body of known length, which [`len`](Self::len) of 0 tells, nothing needs to be asked: whatever
-    /// carried the bytes is free for the next body.
-    ///
-    /// # Errors
-    /// `unavailable`, `timed-out` or `corrupt` when the stream broke: what came before is valid, `into` is as it was, and
-    /// nothing follows.
-    ///
-    /// # Cancellation safety
-    /// Dropping the future loses no bytes: they are in `into`, or come next.
-    fn read_into<'a>(&'a mut self, into: &'a mut BytesMut) -> BoxFuture<'a, Option<Result<usize, Error>>>;
-
-    /// The next bytes in memory of their own, never empty; `None` at the end. For those who have none to receive into.
-    ///
-    /// # Errors
-    /// Those of [`read_into`](Self::read_into).
-    ///
-    /// # Cancellation safety
-    /// Dropping the future loses no bytes.
-    fn next(&mut self) -> BoxFuture<'_, Option<Result<Bytes, Error>>>;
-}
-
 /// The head of an answer, and its bytes.
 pub struct GetResponse {
     /// The object as it was for this response: whole size, version.
@@ -144,7 +108,7 @@ pub struct GetResponse {
     /// Where `content` begins in the object; 0 when the store ignored the range.
     pub offset: u64,
     /// The bytes.
-    pub content: Box<dyn ObjectBody>,
+    pub content: Box<dyn Body>,
 }
 
 /// Answer to a question for bytes.

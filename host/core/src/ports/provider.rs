@@ -1,6 +1,6 @@
 //! Where the storage behind a mount comes from.
 
-use super::{BoxFuture, CacheIdentity, ObjectStore};
+use super::{BlockStore, BoxFuture, CacheIdentity, ObjectStore};
 use std::sync::Arc;
 use wasmount_types::{Error, MountId, RequestCtx};
 
@@ -9,6 +9,8 @@ use wasmount_types::{Error, MountId, RequestCtx};
 pub enum Provider {
     /// An object store.
     Objects(Arc<dyn ObjectStore>),
+    /// A store of block images.
+    Blocks(Arc<dyn BlockStore>),
 }
 
 /// What an open provider says about itself.

@@ -49,8 +49,10 @@ pub enum StateRecord {
 /// What a file's node stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileState {
-    /// The object behind it.
+    /// The object or image behind it.
     pub key: ObjectKey,
+    /// Its bytes may change: version, size and times below mean nothing.
+    pub live: bool,
     /// Its version, if the store has versions.
     pub version: Option<Version>,
     /// Its size in bytes.

@@ -11,9 +11,10 @@ use super::part::Part;
 use super::plan;
 use super::reading::Reading;
 use super::scatter::Scatter;
+use super::source::Source;
 use super::stats::{Gauge, add};
 use crate::inode::FileVersion;
-use crate::ports::{CacheId, CacheIdentity, CachedFile, ObjectStore};
+use crate::ports::{CacheId, CacheIdentity, CachedFile};
 use futures::future::{AbortHandle, Abortable};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,8 +32,11 @@ pub(crate) struct File {
     pub(super) ino: Ino,
     pub(super) key: ObjectKey,
     pub(super) version: FileVersion,
-    pub(super) store: Arc<dyn ObjectStore>,
+    pub(super) source: Arc<dyn Source>,
     pub(super) reading: Arc<Reading>,
+    /// Its bytes are those of a version: whoever opens it later may have them too. Otherwise they are good for those who have it
+    /// open, and kept nowhere.
+    pub(super) lasting: bool,
     identity: Option<CacheIdentity>,
     cached: Mutex<Option<Arc<dyn CachedFile>>>,
     readers: AtomicUsize,
@@ -66,26 +70,32 @@ pub(super) enum Budget {
 impl File {
     pub(super) fn new(
         reading: Arc<Reading>,
-        store: Arc<dyn ObjectStore>,
+        source: Arc<dyn Source>,
         identity: Option<CacheIdentity>,
         ino: Ino,
         key: ObjectKey,
         version: FileVersion,
+        lasting: bool,
     ) -> Self {
         let (cached, readers, state) = (Mutex::default(), AtomicUsize::new(0), Mutex::default());
         // Without a version nobody can tell two states of an object apart for longer than a handle lives.
-        let identity = identity.filter(|_| version.version.is_some());
-        Self { ino, key, version, store, reading, identity, cached, readers, state }
+        let identity = identity.filter(|_| lasting && version.version.is_some());
+        Self { ino, key, version, source, reading, lasting, identity, cached, readers, state }
     }
 
-    /// Whether it is this version of this object behind this store.
-    pub(super) fn is(&self, store: &Arc<dyn ObjectStore>, key: &ObjectKey, version: &FileVersion) -> bool {
+    /// Whether it is this version of this file, from this source.
+    pub(super) fn is(&self, source: &Arc<dyn Source>, key: &ObjectKey, version: &FileVersion) -> bool {
         let same = match (&self.version.version, &version.version) {
             // A listing and an answer may give the time of one version differently.
             (Some(mine), Some(theirs)) => mine == theirs && self.version.size == version.size,
             _ => self.version == *version,
         };
-        same && Arc::ptr_eq(&self.store, store) && self.key == *key
+        same && self.lasting && Arc::ptr_eq(&self.source, source) && self.key == *key
+    }
+
+    /// Its size in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.version.size
     }
 
     /// Its place in the disk cache, if it has one by now.
@@ -115,7 +125,7 @@ impl File {
     /// takes any: to ask it about the whole file would take longer the more of that it has.
     pub(super) fn room(&self, from: u64, to: u64) -> u64 {
         let config = &self.reading.config;
-        let kernel = self.reading.kernel.get().map_or(0, |_| config.keep_kernel);
+        let kernel = self.reading.page_cache().map_or(0, |_| config.keep_kernel);
         let disk = self.cached().filter(|cached| cached.wants(from, to)).map_or(0, |_| config.keep_disk);
         (config.memory / 2).saturating_add(kernel).saturating_add(disk)
     }

@@ -1,6 +1,6 @@
 //! Fetches more of a file than was asked for, because scattered reads keep hitting it.
 //!
-//! What arrives is put into the kernel's page cache, which then answers later reads by itself, is offered to the disk cache
+//! What arrives is put into the kernel's page cache if it takes pages, which then answers later reads by itself, is offered to the disk cache
 //! like all that is fetched, and is kept in memory while nobody needs that.
 
 use super::blocks::BLOCK;
@@ -31,8 +31,7 @@ impl File {
         let (room, config) = (self.room(from, to), &self.reading.config);
         let registration = {
             let mut state = self.lock();
-            if !self.store.capabilities().ranges || !state.scatter.wants_fill(self.version.size, room, config)
-            {
+            if !self.source.ranges() || !state.scatter.wants_fill(self.version.size, room, config) {
                 return;
             }
             state.start_fill(self)
@@ -48,7 +47,7 @@ impl File {
     /// All bytes of a part are there: if it was fetched without being asked for, others get it too.
     pub(super) fn arrived(&self, content: &Content) {
         let Some(part) = self.lock().grown(content.start) else { return };
-        if let Some(kernel) = self.reading.kernel.get() {
+        if let Some(kernel) = self.reading.page_cache() {
             add(&self.reading.counters.bytes_stored, content.end - content.start);
             for (at, bytes, held) in content.slices(content.start, content.end) {
                 kernel.store(self.ino, at, bytes, Some(held));

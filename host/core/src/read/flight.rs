@@ -1,16 +1,16 @@
-//! Fetches one part, from the disk cache as far as it goes and from the store, resuming when the stream breaks.
+//! Fetches one part, from the disk cache as far as it goes and from its source, resuming when the stream breaks.
 
 use super::blocks::Grant;
 use super::content::Content;
 use super::file::File;
+use super::source::{Fetched, Wanted};
 use super::stats::add;
-use crate::inode::FileVersion;
-use crate::ports::{GetOutcome, GetRequest, GetResponse, Pinning, ServedFrom};
+use crate::ports::ServedFrom;
 use crate::wait::{bounded, jittered};
 use bytes::Bytes;
 use std::time::Duration;
 use tokio::time::timeout;
-use wasmount_types::{Blame, ByteRange, Error, ErrorKind, RequestCtx, Retry};
+use wasmount_types::{Blame, Error, ErrorKind, RequestCtx, Retry};
 
 /// Bytes after which an attempt counts as progress, and the attempts start again.
 const PROGRESS: u64 = 256 * 1024;
@@ -60,7 +60,7 @@ impl File {
         }
     }
 
-    /// What the disk has, then one GET for each stretch that is missing.
+    /// What the disk has, then one request for each stretch that is missing.
     async fn attempt(&self, ctx: RequestCtx, content: &Content, offered: &mut u64) -> Result<(), Error> {
         loop {
             let before = content.filled();
@@ -76,7 +76,7 @@ impl File {
         }
     }
 
-    /// One GET for `from..until`.
+    /// Asks for `from..until` once. What the answer does not cover is asked for again.
     async fn get(
         &self,
         ctx: RequestCtx,
@@ -85,88 +85,33 @@ impl File {
         until: u64,
         offered: &mut u64,
     ) -> Result<(), Error> {
-        let caps = self.store.capabilities();
-        let whole = from == 0 && until == self.version.size;
-        let pinned = self.version.version.clone().filter(|_| caps.pinning != Pinning::None);
-        let request = GetRequest {
-            key: self.key.clone(),
-            range: (caps.ranges && !whole).then(|| ByteRange::new(from, until - from)),
-            pin: pinned.clone(),
-            unless: None,
-        };
         add(&self.reading.counters.fetches, 1);
-        let response = match self.store.get(ctx, request).await {
-            Ok(GetOutcome::Found(response)) => response,
-            Ok(GetOutcome::Unchanged) => {
-                return Err(corrupt("the store answered `unchanged` to a question without a condition"));
-            }
-            // The open file is the version it was opened as; that there is none now is the same to its reader.
-            Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::OutOfRange) => {
-                return Err(Error::stale(&self.key));
-            }
-            Err(error) => return Err(error),
-        };
-        self.check(&response, from)?;
+        let wanted = Wanted { key: &self.key, version: &self.version, from, until };
+        let fetched = self.source.fetch(ctx, wanted).await?;
         content.coming_from(ServedFrom::Origin);
-        if pinned.is_none() && response.object.version.is_none() {
-            // Nothing ties these bytes to the version: good enough for this reader, not for those of the next days.
+        if !fetched.pinned {
             *offered = content.end;
         }
-        self.receive(response, content, from, until, offered).await
-    }
-
-    /// Whether the answer is about the version and the place that were asked for.
-    fn check(&self, response: &GetResponse, from: u64) -> Result<(), Error> {
-        let object = &response.object;
-        let now =
-            FileVersion { version: object.version.clone(), size: object.size, modified: object.modified };
-        let same = match (&self.version.version, &now.version) {
-            // An answer that does not name its version was pinned by the request.
-            (Some(_), None) => now.size == self.version.size,
-            _ => now.same(&self.version),
-        };
-        if !same {
-            return Err(Error::stale(&self.key));
-        }
-        if now.size != self.version.size {
-            return Err(corrupt(format!(
-                "the same version has {} bytes now and had {} before",
-                now.size, self.version.size
-            )));
-        }
-        if response.offset > from {
-            return Err(corrupt(format!(
-                "asked for bytes from {from}, the answer begins at {}",
-                response.offset
-            )));
-        }
-        if let Some(length) = response.content.len()
-            && response.offset.checked_add(length).is_none_or(|end| end > object.size)
-        {
-            return Err(corrupt(format!(
-                "{length} bytes from {} on in an object of {}",
-                response.offset, object.size
-            )));
-        }
-        Ok(())
+        let until = until.min(fetched.until);
+        self.receive(fetched, content, from, until, offered).await
     }
 
     async fn receive(
         &self,
-        response: GetResponse,
+        fetched: Fetched,
         content: &Content,
         from: u64,
         until: u64,
         offered: &mut u64,
     ) -> Result<(), Error> {
-        let mut skip = from - response.offset;
-        let mut body = response.content;
+        let mut skip = from.saturating_sub(fetched.offset);
+        let mut body = fetched.content;
         let stall = self.reading.config.stall;
         let mut filled = from;
         while filled < until {
             let before = filled;
             let outcome = if skip > 0 {
-                // A store without ranges begins at the beginning.
+                // A store without ranges begins at the beginning, one of blocks at a sector.
                 timeout(stall, body.next()).await.map(|next| {
                     next.map(|chunk| {
                         chunk

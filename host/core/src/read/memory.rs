@@ -111,7 +111,7 @@ impl ReadMemory {
 
     /// Keeps a part that is complete, unless somebody waits for memory.
     pub(super) fn keep(&self, part: Arc<Part>, worth: Worth) {
-        if self.waiters() == 0 && part.is_complete() {
+        if self.waiters() == 0 && part.is_complete() && part.is_lasting() {
             part.used.store(self.kept.tick(), Ordering::Relaxed);
             self.kept.keep(part, worth);
         }

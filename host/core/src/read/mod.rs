@@ -1,6 +1,6 @@
 //! Reading: from `read(offset, size)` to a few large requests, ahead of the reader.
 //!
-//! A `file` is one version of one object; all its handles share what is in memory or under way (`part`,
+//! A `file` is one version of one object or image, whose bytes a `source` gives; all its handles share what is in memory or under way (`part`,
 //! `content`). A handle's `window` decides what to fetch next: sequential runs (`stream`) are fetched ahead, reads at a constant distance
 //! (`stride`) are expected, scattered ones get what they ask for, then growing blocks (`scatter`), then the rest of the file
 //! (`fill`). `flight` fetches a part, from the disk cache (`disk`) as far as that has it, and resumes it when it breaks.
@@ -20,6 +20,7 @@ mod plan;
 mod reader;
 mod reading;
 mod scatter;
+mod source;
 mod stats;
 mod stream;
 mod stride;
@@ -29,4 +30,5 @@ pub use config::ReadConfig;
 pub(crate) use file::File;
 pub(crate) use reader::FileReader;
 pub(crate) use reading::Reading;
+pub(crate) use source::{Fetched, Source, Wanted};
 pub use stats::ReadStats;

@@ -64,6 +64,11 @@ impl Part {
         !self.is_complete() && !self.is_failed()
     }
 
+    /// Whether it is worth keeping for those who open the file later.
+    pub(super) fn is_lasting(&self) -> bool {
+        self.file.lasting
+    }
+
     /// Whether some bytes will never come.
     pub(super) fn is_failed(&self) -> bool {
         self.content.failure().is_some()

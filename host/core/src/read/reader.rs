@@ -56,6 +56,11 @@ impl FileReader {
         reader
     }
 
+    /// What it reads.
+    pub(crate) fn file(&self) -> &Arc<File> {
+        &self.file
+    }
+
     /// At most `size` bytes from `offset`, fewer only at the end of the file, in one piece.
     ///
     /// # Errors

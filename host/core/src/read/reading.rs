@@ -4,9 +4,10 @@ use super::config::ReadConfig;
 use super::disk::Rest;
 use super::file::File;
 use super::memory::ReadMemory;
+use super::source::Source;
 use super::stats::{Counters, ReadStats, add};
 use crate::inode::FileVersion;
-use crate::ports::{BlockCache, CacheIdentity, Clock, KernelPages, ObjectStore, Spawn};
+use crate::ports::{BlockCache, CacheIdentity, Clock, KernelPages, Spawn};
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -58,7 +59,7 @@ impl Reading {
     /// The file behind a node, the same one for everybody who asks while it is open or in memory.
     pub(crate) fn file(
         self: &Arc<Self>,
-        store: &Arc<dyn ObjectStore>,
+        source: &Arc<dyn Source>,
         identity: Option<&CacheIdentity>,
         ino: Ino,
         key: &ObjectKey,
@@ -67,7 +68,7 @@ impl Reading {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         // A number may come to stand for something else once the kernel has forgotten the node.
         if let Some(file) = files.by_node.get(&ino).and_then(Weak::upgrade)
-            && file.is(store, key, version)
+            && file.is(source, key, version)
         {
             return file;
         }
@@ -75,10 +76,35 @@ impl Reading {
             files.by_node.retain(|_, file| file.strong_count() > 0);
             files.clean_at = files.by_node.len() * 2;
         }
-        let (store, identity) = (store.clone(), identity.cloned());
-        let file = Arc::new(File::new(self.clone(), store, identity, ino, key.clone(), version.clone()));
+        let (source, identity) = (source.clone(), identity.cloned());
+        let file = File::new(self.clone(), source, identity, ino, key.clone(), version.clone(), true);
+        let file = Arc::new(file);
         files.by_node.insert(ino, Arc::downgrade(&file));
         file
+    }
+
+    /// A file whose bytes others may change: as it is from now on, for those who have it open. Nothing of it is kept.
+    pub(crate) fn live_file(
+        self: &Arc<Self>,
+        source: &Arc<dyn Source>,
+        ino: Ino,
+        key: &ObjectKey,
+        version: &FileVersion,
+    ) -> Arc<File> {
+        let (source, key, version) = (source.clone(), key.clone(), version.clone());
+        Arc::new(File::new(self.clone(), source, None, ino, key, version, false))
+    }
+
+    /// What the kernel knows of a node is no longer true.
+    pub(crate) fn outdated(&self, ino: Ino) {
+        if let Some(kernel) = self.kernel.get() {
+            kernel.invalidate(ino);
+        }
+    }
+
+    /// The kernel's page cache, if it takes pages.
+    pub(super) fn page_cache(&self) -> Option<&Arc<dyn KernelPages>> {
+        self.kernel.get().filter(|kernel| kernel.takes_pages())
     }
 
     /// The kernel is there from now on.
@@ -94,7 +120,7 @@ impl Reading {
 
     /// An open has offered the kernel the cache file itself.
     pub(crate) fn offered_backing(&self) {
-        add(&self.counters.passthrough_opens, 1);
+        add(&self.counters.passthrough_offers, 1);
     }
 
     /// Parts that are being fetched.

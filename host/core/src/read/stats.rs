@@ -27,7 +27,7 @@ pub struct ReadStats {
     /// Counter: reads of the disk cache that failed or took too long; the bytes came from the storage system instead.
     pub disk_errors: u64,
     /// Counter: opens that offered the kernel the cache file itself.
-    pub passthrough_opens: u64,
+    pub passthrough_offers: u64,
     /// Counter: small files fetched because files before them in the same directory were read.
     pub siblings: u64,
     /// Gauge: open files.
@@ -57,7 +57,7 @@ pub(super) struct Counters {
     pub(super) fetches: AtomicU64,
     pub(super) fetch_retries: AtomicU64,
     pub(super) disk_errors: AtomicU64,
-    pub(super) passthrough_opens: AtomicU64,
+    pub(super) passthrough_offers: AtomicU64,
     pub(super) siblings: AtomicU64,
     pub(super) open_files: AtomicU64,
     pub(super) parts_in_flight: AtomicU64,
@@ -89,7 +89,7 @@ impl Counters {
             fetches: get(&self.fetches),
             fetch_retries: get(&self.fetch_retries),
             disk_errors: get(&self.disk_errors),
-            passthrough_opens: get(&self.passthrough_opens),
+            passthrough_offers: get(&self.passthrough_offers),
             siblings: get(&self.siblings),
             open_files: get(&self.open_files),
             parts_in_flight: get(&self.parts_in_flight),

@@ -1,6 +1,6 @@
 //! Bytes on their way out of the store.
 
-use crate::ports::{BoxFuture, ObjectBody};
+use crate::ports::{Body, BoxFuture};
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -56,7 +56,7 @@ impl MemoryBody {
     }
 }
 
-impl ObjectBody for MemoryBody {
+impl Body for MemoryBody {
     fn len(&self) -> Option<u64> {
         Some(self.rest.len() as u64)
     }

@@ -20,6 +20,10 @@ impl MemoryKernel {
 }
 
 impl KernelPages for MemoryKernel {
+    fn takes_pages(&self) -> bool {
+        true
+    }
+
     fn store(&self, ino: Ino, offset: u64, bytes: Bytes, _held: Option<Arc<dyn Any + Send + Sync>>) {
         // A copy, as the kernel makes: the memory it came in is free again.
         let bytes = Bytes::copy_from_slice(&bytes);

@@ -1,7 +1,8 @@
 //! A provider that opens at once, or not at all.
 
+use super::memory_blocks::{MemoryBlockStore, MemoryBlocks};
 use super::memory_store::MemoryStore;
-use crate::ports::{BoxFuture, CacheIdentity, ObjectStore, Provider, ProviderInfo, ProviderSource};
+use crate::ports::{BoxFuture, CacheIdentity, Provider, ProviderInfo, ProviderSource};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use wasmount_types::{Error, MountId, RequestCtx};
 /// Opens a store for a mount.
 pub struct MemorySource {
     mount: MountId,
-    store: Arc<dyn ObjectStore>,
+    provider: Provider,
     cache: Option<CacheIdentity>,
     failure: Mutex<Option<Error>>,
     delay: Duration,
@@ -25,16 +26,22 @@ impl MemorySource {
 
     /// Opens `store` after a while.
     pub fn slow(mount: MountId, store: Arc<MemoryStore>, delay: Duration) -> Arc<Self> {
-        Arc::new(Self::with(mount, store, delay, None))
+        Arc::new(Self::with(mount, Provider::Objects(store), delay, None))
     }
 
     /// Opens `store` at once, whose bytes may be cached as `identity`.
     pub fn cached(mount: MountId, store: Arc<MemoryStore>, identity: CacheIdentity) -> Arc<Self> {
-        Arc::new(Self::with(mount, store, Duration::ZERO, Some(identity)))
+        Arc::new(Self::with(mount, Provider::Objects(store), Duration::ZERO, Some(identity)))
     }
 
-    fn with(mount: MountId, store: Arc<MemoryStore>, delay: Duration, cache: Option<CacheIdentity>) -> Self {
-        Self { mount, store, cache, failure: Mutex::new(None), delay, opened: AtomicUsize::new(0) }
+    /// Opens a store of block images at once, whose bytes may be cached as `identity`.
+    pub fn blocks(mount: MountId, store: Arc<MemoryBlocks>, identity: Option<CacheIdentity>) -> Arc<Self> {
+        let provider = Provider::Blocks(Arc::new(MemoryBlockStore(store)));
+        Arc::new(Self::with(mount, provider, Duration::ZERO, identity))
+    }
+
+    fn with(mount: MountId, provider: Provider, delay: Duration, cache: Option<CacheIdentity>) -> Self {
+        Self { mount, provider, cache, failure: Mutex::new(None), delay, opened: AtomicUsize::new(0) }
     }
 
     /// Lets every attempt fail so, or none.
@@ -64,11 +71,11 @@ impl ProviderSource for MemorySource {
             }
             let info = ProviderInfo {
                 identity: "memory".into(),
-                title: "objects in memory".into(),
+                title: "bytes in memory".into(),
                 warnings: vec![],
                 cache: self.cache.clone(),
             };
-            Ok((Provider::Objects(self.store.clone()), info))
+            Ok((self.provider.clone(), info))
         })
     }
 }

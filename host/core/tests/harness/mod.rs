@@ -13,7 +13,7 @@ use wasmount_core::ports::{
     BlockCache, CacheIdentity, Clock, NoBlockCache, NoStateLog, SystemClock, TokioSpawn,
 };
 use wasmount_core::read::ReadConfig;
-use wasmount_core::testing::{MemoryCache, MemorySource, MemoryStore};
+use wasmount_core::testing::{MemoryBlocks, MemoryCache, MemorySource, MemoryStore};
 use wasmount_core::{FileSystem, errno::codes};
 use wasmount_types::{Blame, Error, ErrorKind, FileKind, Ino, InvalidName, MountId, Name, RequestCtx};
 
@@ -38,6 +38,17 @@ pub fn cached(
     let identity = CacheIdentity::new("test").unwrap();
     let source = MemorySource::cached(MountId::new("m"), store.clone(), identity);
     build(vec![(source, Place::Root, objects)], read, cache.clone())
+}
+
+/// One mount of block images at the root, over a block cache.
+pub fn images(
+    store: &Arc<MemoryBlocks>,
+    cache: &Arc<MemoryCache>,
+    objects: ObjectFsConfig,
+) -> Arc<MountTable> {
+    let identity = CacheIdentity::new("test").unwrap();
+    let source = MemorySource::blocks(MountId::new("m"), store.clone(), Some(identity));
+    build(vec![(source, Place::Root, objects)], ReadConfig::default(), cache.clone())
 }
 
 /// Several mounts.

@@ -34,6 +34,7 @@ impl Fixture {
     ) -> Self {
         let fs = Arc::new(Memory::default());
         let mut options = MountOptions::new(target(&dir));
+        options.store_pages = true;
         options.request_timeout = Duration::from_secs(1);
         options.source = "memory test".into();
         change(&mut options);

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use wasmount_core::FileSystem;
-use wasmount_core::fs::{DirEntry, Entry, FsStats, OpenFile, ReadData, ReadDir};
+use wasmount_core::fs::{DirEntry, Entry, FsStats, OpenFile, ReadData, ReadDir, Seek};
 use wasmount_core::ports::{BoxFuture, KernelPages, ServedFrom};
 use wasmount_types::{Attr, Blame, Error, ErrorKind, Fh, FileKind, Ino, Name, RequestCtx, Timestamp};
 
@@ -177,6 +177,21 @@ impl FileSystem for Memory {
                 _ => (offset..end.max(offset)).map(|offset| byte(ino, offset)).collect(),
             };
             Ok(ReadData { bytes, from: ServedFrom::Memory })
+        })
+    }
+
+    /// Every second MiB is a hole.
+    fn seek(&self, _ctx: RequestCtx, fh: Fh, offset: u64, what: Seek) -> BoxFuture<'_, Result<u64, Error>> {
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            let size = attr(fh.0 & 0xffff_ffff).size;
+            let wanted = if what == Seek::Data { 0 } else { 1 };
+            let found = if (offset >> 20) % 2 == wanted { offset } else { ((offset >> 20) + 1) << 20 };
+            match (found < size, what) {
+                (true, _) => Ok(found),
+                (false, Seek::Hole) if offset < size => Ok(size),
+                (false, _) => Err(Error::new(ErrorKind::OutOfRange, Blame::Caller, "beyond the end")),
+            }
         })
     }
 

@@ -31,31 +31,35 @@ pub(crate) async fn run(args: MountArgs) -> anyhow::Result<()> {
         entry: json!({"mountPoint": args.source}),
         ..RawMount::default()
     };
-    let implied_rules = origin(&args.source).into_iter().collect();
+    let implied_rules = origins(&args.source);
     let config = RawConfig { mounts: vec![mount], ..RawConfig::default() };
     let shared = Shared::new(None, &BTreeMap::new(), options);
     let plan = Plan { config, target, layout: Layout::Root, shared, implied_rules };
     wire::serve(plan, args.common).await
 }
 
-/// `host:port` of an HTTP URL.
-fn origin(text: &str) -> Option<String> {
-    let (scheme, rest) = text.split_once("://")?;
+/// `host:port` of what a source names: the server of an HTTP URL; otherwise, of the hosts between commas, those with a port. A name
+/// without one is a bucket, or something else that only a plugin understands.
+fn origins(text: &str) -> Vec<String> {
+    let Some((scheme, rest)) = text.split_once("://") else { return Vec::new() };
     let default_port = match scheme.to_ascii_lowercase().as_str() {
-        "http" => 80,
-        "https" => 443,
-        _ => return None,
+        "http" => Some(80_u16),
+        "https" => Some(443),
+        _ => None,
     };
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let host_port = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    let has_port = match host_port.rfind(']') {
-        Some(end) => host_port[end..].contains(':'),
-        None => host_port.contains(':'),
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let hosts = authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts);
+    let rule = |host: &str| {
+        // An address of version 6 has colons of its own.
+        let port =
+            host.get(host.rfind(']').unwrap_or(0)..)?.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+        match (port, default_port) {
+            (Some(Ok(_)), _) => Some(host.to_owned()),
+            (None, Some(port)) if !host.is_empty() => Some(format!("{host}:{port}")),
+            _ => None,
+        }
     };
-    if host_port.is_empty() {
-        return None;
-    }
-    Some(if has_port { host_port.to_owned() } else { format!("{host_port}:{default_port}") })
+    hosts.split(',').filter_map(rule).collect()
 }
 
 #[cfg(test)]
@@ -65,17 +69,22 @@ mod tests {
 
     #[test]
     fn a_source_that_is_a_url_may_be_reached() {
-        for (source, rule) in [
-            ("http://user:pw@files.example/dir", "files.example:80"),
-            ("HTTP://127.0.0.1:9000", "127.0.0.1:9000"),
-            ("https://[::1]?x", "[::1]:443"),
-            ("https://[::1]:8443/x", "[::1]:8443"),
-        ] {
-            assert_eq!(origin(source).as_deref(), Some(rule));
-            AllowNet::parse(rule).unwrap();
+        let cases: [(&str, &[&str]); 8] = [
+            ("http://user:pw@files.example/dir", &["files.example:80"]),
+            ("HTTP://127.0.0.1:9000", &["127.0.0.1:9000"]),
+            ("https://[::1]?x", &["[::1]:443"]),
+            ("https://[::1]:8443/x", &["[::1]:8443"]),
+            ("rbd://10.0.0.1:3300,[fd00::2]:3300/pool/image@snap", &["10.0.0.1:3300", "[fd00::2]:3300"]),
+            ("rbd://mon-a,10.0.0.2:6789/pool", &["10.0.0.2:6789"]),
+            ("rbd://[fd00::2]/pool", &[]),
+            ("s3://bucket/a:80", &[]),
+        ];
+        for (source, rules) in cases {
+            assert_eq!(origins(source), rules, "{source}");
+            rules.iter().for_each(|rule| drop(AllowNet::parse(rule).unwrap()));
         }
-        for none in ["s3://bucket/prefix", "http:///x", "bucket"] {
-            assert_eq!(origin(none), None, "{none}");
+        for none in ["http:///x", "bucket", "rbd://mon:x/pool"] {
+            assert!(origins(none).is_empty(), "{none}");
         }
     }
 }

@@ -95,9 +95,13 @@ pub(crate) fn shown(mount_point: &str) -> String {
     if let Some((_, host)) = authority.rsplit_once('@') {
         return format!("{scheme}...@{host}{path}{query}");
     }
-    // A password may contain slashes; what follows the colon is no port then.
-    let password =
-        authority.split_once(':').is_some_and(|(_, port)| !port.bytes().all(|b| b.is_ascii_digit()));
+    // A password may contain slashes; what follows the colon is no port then. Clusters have several hosts, and versions of the
+    // Internet Protocol colons of their own.
+    let no_port = |host: &str| {
+        let after_address = host.rsplit_once(']').map_or(host, |(_, rest)| rest);
+        after_address.split_once(':').is_some_and(|(_, port)| !port.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let password = authority.split(',').any(no_port);
     match rest.rsplit_once('@') {
         Some((_, host)) if password => format!("{scheme}...@{host}{query}"),
         _ => format!("{scheme}{rest}{query}"),

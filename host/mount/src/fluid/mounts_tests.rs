@@ -5,6 +5,7 @@ use crate::plugins::registry::{Claim, Strength};
 const DEMO: &[u8] = include_bytes!("../../../../tests/fixtures/fluid/minio-demo.config.json");
 const EMPTY: &[u8] = include_bytes!("../../../../tests/fixtures/fluid/emptyds.config.json");
 const MINIMAL: &[u8] = include_bytes!("../../../../tests/fixtures/fluid/minimal.config.json");
+const RBD_VOLUME: &[u8] = include_bytes!("../../../../tests/fixtures/fluid/rbd-pvc.config.json");
 const VOLUME: &[u8] = include_bytes!("../../../../tests/fixtures/fluid/pvcds.config.json");
 const RICH: &[u8] = include_bytes!("../../../../tests/fixtures/fluid/rich.config.json");
 const SECRET_MODE: &[u8] = include_bytes!("../../tests/fixtures/minio-secretmode.config.json");
@@ -115,6 +116,17 @@ fn volumes_go_by_their_csi_driver() {
     let mounts = golden(known.as_bytes());
     let volume = served(&mounts[0]).spec.persistent_volume.clone().unwrap();
     assert_eq!(volume["volumeAttributes"]["share"], "/exports/a");
+    let rbd =
+        String::from_utf8(RBD_VOLUME.to_vec()).unwrap().replace("rbd.csi.ceph.com", "known.csi.example");
+    let mounts = golden(rbd.as_bytes());
+    let spec = &served(&mounts[0]).spec;
+    let volume = spec.persistent_volume.as_ref().unwrap();
+    assert_eq!(volume["volumeAttributes"]["imageName"], "csi-vol-8f0b1d4e-1f0a-4a52-9d51-0d9f5ed3a0c1");
+    assert_eq!(
+        volume["nodeStageSecretRef"]["name"], "csi-rbd-secret",
+        "told as it is: it names a secret and is none"
+    );
+    assert_eq!(spec.mount_point, "pvc://training-data");
     let null =
         br#"{"mounts":[{"mountPoint":"pvc://native-pvc"}],"persistentVolumeAttrs":{"native-pvc":null}}"#;
     assert!(refused(&golden(null)[0]).contains("native-pvc"));
@@ -233,5 +245,8 @@ fn passwords_in_mount_points_are_not_shown() {
     assert_eq!(shown("s3://AKIA:hun/ter2@bucket/p"), "s3://...@bucket/p");
     assert_eq!(shown("site://host:80/a@b?token=hunter2"), "site://host:80/a@b?...");
     assert_eq!(shown("ceph://10.0.0.1:6789,10.0.0.2:6789/pool"), "ceph://10.0.0.1:6789,10.0.0.2:6789/pool");
+    let image = "rbd://10.0.0.1:3300,[fd00::2]:3300,mon-c/pool/ns/image@snap";
+    assert_eq!(shown(image), image);
+    assert_eq!(shown("rbd://10.0.0.1:3300,admin:hun/ter2@mon/pool"), "rbd://...@mon/pool");
     assert_eq!(shown("user:hunter2@nfs.example:/export"), "...@nfs.example:/export");
 }

@@ -1,10 +1,10 @@
 //! The body of a response.
 
-use super::error::{find, timed_out, unavailable};
 use super::framing::{Framing, Next};
 use super::pool::Lease;
-use super::timer::sleep;
+use crate::failure::{find, timed_out, unavailable};
 use crate::limits::NetLimits;
+use crate::timer::sleep;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::ready;
 use std::fmt;

@@ -2,18 +2,20 @@
 
 use super::body::ResponseBody;
 use super::connect::{Route, connect};
-use super::error::{from_exchange, timed_out, unavailable};
+use super::error::from_exchange;
 use super::exchange::{Answer, Failed, exchange};
 use super::outgoing::{Outgoing, Progress};
 use super::pool::{Connection, Key, Lease, Pool};
 use super::request::Prepared;
-use super::resolve::{Lookups, Resolver, SystemResolver};
 use super::response::HttpResponse;
 use super::stats::{Counted, Counters, NetStats};
-use super::timer::sleep;
 use super::url::Target;
+use crate::failure::{timed_out, unavailable};
 use crate::limits::NetLimits;
 use crate::policy::{ReachPolicy, canonical_host};
+use crate::resolve::{Lookups, Resolver, SystemResolver};
+use crate::task::AbortOnDrop;
+use crate::timer::sleep;
 use crate::tls::{Proxy, TlsContext};
 use std::pin::pin;
 use std::sync::atomic::Ordering;
@@ -86,8 +88,13 @@ impl HttpClient {
     }
 
     /// The runtime on which its sockets live.
-    pub(super) fn handle(&self) -> &Handle {
+    pub(crate) fn handle(&self) -> &Handle {
         &self.inner.handle
+    }
+
+    /// Its name resolution, its limits and what it counts.
+    pub(crate) fn shared(&self) -> (&Arc<dyn Resolver>, &Arc<NetLimits>, &Arc<Counters>) {
+        (&self.inner.resolver, &self.inner.limits, &self.inner.counters)
     }
 
     /// The limits it was made with.
@@ -215,15 +222,6 @@ impl HttpClient {
     #[cfg(test)]
     pub(super) fn idle_connections(&self) -> usize {
         self.inner.pool.idle_connections()
-    }
-}
-
-/// Stops a task that nobody waits for any more.
-struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

@@ -1,15 +1,15 @@
 //! From an origin to a connection that speaks HTTP.
 
-use super::dial::dial;
-use super::error::{from_handshake, timed_out};
 use super::pool::Connection;
-use super::resolve::Resolver;
 use super::socket::Socket;
 use super::stats::Counters;
 use super::tunnel::open_tunnel;
 use super::url::Target;
+use crate::dial::dial;
+use crate::failure::{from_handshake, timed_out};
 use crate::limits::NetLimits;
 use crate::policy::{ReachPolicy, address_literal};
+use crate::resolve::Resolver;
 use crate::tls::{Proxy, TlsContext, server_name};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,13 +35,17 @@ pub(super) async fn connect(
 ) -> Result<Connection> {
     let target = &route.target;
     let stream = match &route.proxy {
-        None => dial(&target.host, target.port, Some(&route.policy), resolver.as_ref(), limits).await?,
+        None => {
+            let judge = |address| route.policy.check(&target.host, address);
+            dial(&target.host, target.port, judge, resolver.as_ref(), limits).await?
+        }
         Some(proxy) => {
             // The proxy resolves names itself; of addresses we can and do say no.
             if let Some(ip) = address_literal(&target.host) {
                 route.policy.check(&target.host, SocketAddr::new(ip, target.port))?;
             }
-            let dialled = dial(&proxy.host, proxy.port, None, resolver.as_ref(), limits).await;
+            // Its address is the operator's choice.
+            let dialled = dial(&proxy.host, proxy.port, |_| Ok(()), resolver.as_ref(), limits).await;
             let mut stream = dialled.map_err(|error| error.context(format_args!("proxy for {target}")))?;
             if target.https {
                 open_tunnel(&mut stream, proxy, target, limits).await?;

@@ -6,8 +6,8 @@
 use super::head::{Head, Malformed, take_head};
 use super::outgoing::{Outgoing, Progress, Unsent};
 use super::pool::Connection;
-use super::timer::sleep;
 use crate::limits::NetLimits;
+use crate::timer::sleep;
 use futures::ready;
 use std::future::poll_fn;
 use std::io;

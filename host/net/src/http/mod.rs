@@ -14,7 +14,6 @@ mod body;
 mod buffer;
 mod client;
 mod connect;
-mod dial;
 mod error;
 mod exchange;
 mod framing;
@@ -23,11 +22,9 @@ mod mount_net;
 mod outgoing;
 mod pool;
 mod request;
-mod resolve;
 mod response;
 mod socket;
-mod stats;
-mod timer;
+pub(crate) mod stats;
 mod tunnel;
 mod url;
 
@@ -35,10 +32,9 @@ pub use body::ResponseBody;
 pub use client::HttpClient;
 pub use mount_net::MountNet;
 pub use request::{HttpRequest, RequestBody};
-pub use resolve::{Resolver, SystemResolver};
 pub use response::HttpResponse;
 pub use stats::NetStats;
 pub(crate) use url::split_host_port;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -9,6 +9,7 @@ use crate::tls::{Proxy, ProxySettings, TlsContext, TlsSettings};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use wasmount_types::{Error, Result};
 
 /// What one mount sends through: the client, seen through the mount's grants, trust and time limits. Cheap to clone.
@@ -18,15 +19,17 @@ pub struct MountNet {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    grants: Grants,
-    policy: ReachPolicy,
-    tls: TlsContext,
+pub(crate) struct Inner {
+    pub(crate) grants: Grants,
+    pub(crate) policy: ReachPolicy,
+    pub(crate) tls: TlsContext,
     proxy: ProxySettings,
     response_head: Duration,
     /// What every request without a proxy has in common, for `http` and for `https`.
     plain_realm: [u8; 32],
     tls_realm: [u8; 32],
+    /// The TCP connections the mount may have.
+    pub(crate) tcp: Arc<Semaphore>,
 }
 
 impl MountNet {
@@ -46,7 +49,8 @@ impl MountNet {
         let response_head = response_head.unwrap_or(client.limits().response_head);
         let (proxy, tls) = (tls.proxy.clone(), TlsContext::build(tls)?);
         let (plain_realm, tls_realm) = (realm(&policy, None, None), realm(&policy, Some(&tls), None));
-        let inner = Inner { grants, policy, tls, proxy, response_head, plain_realm, tls_realm };
+        let tcp = Arc::new(Semaphore::new(client.limits().tcp_connections.min(Semaphore::MAX_PERMITS)));
+        let inner = Inner { grants, policy, tls, proxy, response_head, plain_realm, tls_realm, tcp };
         Ok(Self { client, inner: Arc::new(inner) })
     }
 
@@ -78,6 +82,11 @@ impl MountNet {
         let (tls, policy) = (&inner.tls, &inner.policy);
         let destination = Destination { target: &target, tls, proxy, policy, realm };
         self.client.exchange(destination, prepared, limits).await
+    }
+
+    /// What it is made of.
+    pub(crate) fn parts(&self) -> (&HttpClient, &Inner) {
+        (&self.client, &self.inner)
     }
 
     /// The runtime on which its sockets live: what waits for its answers is woken with the least effort there.

@@ -25,11 +25,21 @@ pub struct NetStats {
     /// reader to account for: one [`read_buffer`](crate::NetLimits::read_buffer) for each body that is read by
     /// [`next`](super::ResponseBody::next) instead of into the reader's own memory; and what TLS keeps, about 64 KiB.
     pub body_buffer_bytes: u64,
+    /// TCP connections that were made for plugins' own protocols; not among [`Self::connects`].
+    pub tcp_connects: u64,
+    /// Those of them that are open now.
+    pub tcp_connections_open: u64,
+    /// Attempts to make one that were granted and failed.
+    pub tcp_failures: u64,
+    /// Bytes received on them.
+    pub tcp_bytes_received: u64,
+    /// Bytes sent on them.
+    pub tcp_bytes_sent: u64,
 }
 
 /// The same while they are being counted. Each is on its own: they need not fit each other at every moment.
 #[derive(Default)]
-pub(super) struct Counters {
+pub(crate) struct Counters {
     pub(super) requests: AtomicU64,
     pub(super) responses: [AtomicU64; 5],
     pub(super) failures: AtomicU64,
@@ -38,6 +48,11 @@ pub(super) struct Counters {
     pub(super) connections_open: AtomicU64,
     pub(super) waiting: AtomicU64,
     pub(super) buffer_bytes: AtomicU64,
+    pub(crate) tcp_connects: AtomicU64,
+    pub(crate) tcp_failures: AtomicU64,
+    pub(crate) tcp_connections_open: AtomicU64,
+    pub(crate) tcp_bytes_received: AtomicU64,
+    pub(crate) tcp_bytes_sent: AtomicU64,
 }
 
 impl Counters {
@@ -59,6 +74,11 @@ impl Counters {
             connections_open: now(&self.connections_open),
             waiting_for_connection: now(&self.waiting),
             body_buffer_bytes: now(&self.buffer_bytes),
+            tcp_connects: now(&self.tcp_connects),
+            tcp_failures: now(&self.tcp_failures),
+            tcp_connections_open: now(&self.tcp_connections_open),
+            tcp_bytes_received: now(&self.tcp_bytes_received),
+            tcp_bytes_sent: now(&self.tcp_bytes_sent),
         }
     }
 }

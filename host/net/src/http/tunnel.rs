@@ -1,7 +1,7 @@
 //! `CONNECT` through a proxy (RFC 9110, section 9.3.6).
 
-use super::error::{timed_out, unavailable};
 use super::url::Target;
+use crate::failure::{timed_out, unavailable};
 use crate::limits::NetLimits;
 use crate::policy::bracketed;
 use crate::tls::Proxy;

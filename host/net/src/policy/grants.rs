@@ -1,4 +1,13 @@
 //! Origins a mount may speak to, and the methods it may use there.
+//!
+//! Some storage systems reveal addresses only once one speaks to them: a Ceph monitor tells where the OSDs are. A plugin that
+//! needs them says so, and why, in its description. For its mounts alone, a TCP connection may then go to
+//!
+//! - any address, but not to any *name*: what a server reveals is an address, and a name would be one more way out;
+//! - any port of a host that an option names for TCP: the monitor's other protocol, servers on the monitor's machine.
+//!
+//! The operator's consent is the same as for everything else: [`ReachPolicy`](super::ReachPolicy) judges the address of each
+//! connect, by its default set or by `--allow-net`.
 
 use wasmount_types::{Blame, Error, ErrorKind, Result};
 
@@ -22,6 +31,17 @@ pub struct Grants {
     pub origins: Vec<OriginGrant>,
     /// Only `read_methods` may be used.
     pub read_only: bool,
+    /// The plugin has declared that its storage system reveals addresses: see the [module](super).
+    pub revealed: bool,
+}
+
+/// Why a TCP connection is granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TcpGrant {
+    /// An option names this host and port.
+    Named,
+    /// It is an address, or another port of a host, that only the storage system reveals.
+    Revealed,
 }
 
 impl Grants {
@@ -37,17 +57,7 @@ impl Grants {
                 && super::allow::canonical_host(&grant.host) == host
         });
         let Some(first) = same_origin.next() else {
-            let granted = if self.origins.is_empty() {
-                "no origin at all".to_owned()
-            } else {
-                self.origins.iter().map(OriginGrant::to_string).collect::<Vec<_>>().join(", ")
-            };
-            return Err(denied(format!(
-                "{protocol}://{}:{port} is not granted to this mount (granted: {granted}): name it in an endpoint option \
-                 of the mount, and allow it with --allow-net {}:{port} if it is not a public address",
-                bracketed(&host),
-                bracketed(&host),
-            )));
+            return Err(self.not_granted(protocol, &host, port));
         };
         if !self.read_only || reads(first, method) || same_origin.any(|grant| reads(grant, method)) {
             return Ok(());
@@ -61,6 +71,38 @@ impl Grants {
                 first.read_methods.join(", ")
             },
         )))
+    }
+
+    /// Whether, and why, a connection of a protocol other than HTTP may be made. What is sent there has no methods, so that
+    /// `read_only` is the plugin's to heed.
+    ///
+    /// # Errors
+    /// `denied`, blame `host`: nothing grants it; the message says what would.
+    pub(crate) fn check_tcp(&self, host: &str, port: u16) -> Result<TcpGrant> {
+        let canonical = super::allow::canonical_host(host);
+        let named = || {
+            let tcp = self.origins.iter().filter(|grant| grant.protocol.eq_ignore_ascii_case("tcp"));
+            tcp.filter(|grant| super::allow::canonical_host(&grant.host) == canonical)
+        };
+        if named().any(|grant| grant.port == port) {
+            return Ok(TcpGrant::Named);
+        }
+        if self.revealed && (canonical.parse::<std::net::IpAddr>().is_ok() || named().next().is_some()) {
+            return Ok(TcpGrant::Revealed);
+        }
+        Err(self.not_granted("tcp", &canonical, port))
+    }
+
+    fn not_granted(&self, protocol: &str, host: &str, port: u16) -> Error {
+        let granted = match self.origins.as_slice() {
+            [] => "no origin at all".to_owned(),
+            origins => origins.iter().map(OriginGrant::to_string).collect::<Vec<_>>().join(", "),
+        };
+        let host = bracketed(host);
+        denied(format!(
+            "{protocol}://{host}:{port} is not granted to this mount (granted: {granted}): name it in an endpoint option of \
+             the mount, and allow it with --allow-net {host}:{port} if it is not a public address"
+        ))
     }
 }
 
@@ -97,6 +139,7 @@ mod tests {
                 read_methods: vec!["GET".into(), "HEAD".into()],
             }],
             read_only,
+            revealed: false,
         }
     }
 
@@ -122,6 +165,30 @@ mod tests {
             let error = grants.check("https", "s3.example.com", 443, method).unwrap_err();
             assert_eq!((error.kind, error.blame), (ErrorKind::Denied, Blame::Host));
             assert!(error.message.contains("GET, HEAD") && error.message.starts_with(method), "{error}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_revealed_to_plugins_that_ask_for_them() {
+        let origin = |protocol: &str, host: &str, port| OriginGrant {
+            protocol: protocol.into(),
+            host: host.into(),
+            port,
+            read_methods: vec![],
+        };
+        let origins = vec![origin("tcp", "Mon.example.", 6789), origin("https", "s3.example", 443)];
+        let asks = |revealed| Grants { origins: origins.clone(), read_only: true, revealed };
+        let check = |revealed, host: &str, port| asks(revealed).check_tcp(host, port).ok();
+        for revealed in [false, true] {
+            assert_eq!(check(revealed, "mon.example", 6789), Some(TcpGrant::Named));
+            assert_eq!(check(revealed, "s3.example", 443), None, "granted for HTTP");
+            assert_eq!(check(revealed, "other.example", 6789), None, "a name");
+        }
+        for (host, port) in [("10.1.2.3", 6800), ("fd00::1", 6800), ("mon.example", 3300)] {
+            assert_eq!(check(true, host, port), Some(TcpGrant::Revealed), "{host}");
+            let error = asks(false).check_tcp(host, port).unwrap_err();
+            assert_eq!((error.kind, error.blame), (ErrorKind::Denied, Blame::Host));
+            assert!(error.message.contains("tcp://Mon.example.:6789"), "{error}");
         }
     }
 

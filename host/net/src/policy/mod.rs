@@ -10,6 +10,6 @@ mod reach;
 
 pub use allow::AllowNet;
 pub(crate) use allow::{address_literal, canonical_host, net_contains_text};
-pub(crate) use grants::bracketed;
 pub use grants::{Grants, OriginGrant};
+pub(crate) use grants::{TcpGrant, bracketed};
 pub use reach::ReachPolicy;

@@ -26,6 +26,8 @@ pub struct ReachPolicy {
 #[derive(Debug)]
 struct Inner {
     rules: Vec<AllowNet>,
+    /// Rules beside them for addresses that a storage system reveals.
+    revealed: Vec<AllowNet>,
     extra_node_addresses: Vec<IpAddr>,
     interfaces: Mutex<Option<(Instant, Vec<IpAddr>)>>,
 }
@@ -39,13 +41,14 @@ impl Default for ReachPolicy {
 impl ReachPolicy {
     /// The policy that consists of these rules; none: the default set.
     pub fn new(rules: Vec<AllowNet>) -> Self {
-        Self::build(rules, Vec::new())
+        Self::build(rules, Vec::new(), Vec::new())
     }
 
     /// The same, and the default set leaves out these addresses too.
     #[must_use]
     pub fn with_node_addresses(self, addresses: Vec<IpAddr>) -> Self {
-        Self::build(self.inner.rules.clone(), addresses.into_iter().map(canonical_ip).collect())
+        let addresses = addresses.into_iter().map(canonical_ip).collect();
+        Self::build(self.inner.rules.clone(), self.inner.revealed.clone(), addresses)
     }
 
     /// The same policy and this rule beside it. Unlike a first rule given to [`Self::new`], it does not end the default set.
@@ -56,11 +59,35 @@ impl ReachPolicy {
             rules.push(AllowNet::default_set());
         }
         rules.push(rule);
-        Self::build(rules, self.inner.extra_node_addresses.clone())
+        Self::build(rules, self.inner.revealed.clone(), self.inner.extra_node_addresses.clone())
     }
 
-    fn build(rules: Vec<AllowNet>, extra_node_addresses: Vec<IpAddr>) -> Self {
-        Self { inner: Arc::new(Inner { rules, extra_node_addresses, interfaces: Mutex::new(None) }) }
+    /// The same policy, and this rule beside it for addresses that a storage system reveals
+    /// ([`Grants::revealed`](super::Grants::revealed)). The default set stays as it is.
+    #[must_use]
+    pub fn also_revealed(&self, rule: AllowNet) -> Self {
+        let inner = &self.inner;
+        let revealed = inner.revealed.iter().cloned().chain([rule]).collect();
+        Self::build(inner.rules.clone(), revealed, inner.extra_node_addresses.clone())
+    }
+
+    fn build(rules: Vec<AllowNet>, revealed: Vec<AllowNet>, extra_node_addresses: Vec<IpAddr>) -> Self {
+        let interfaces = Mutex::new(None);
+        Self { inner: Arc::new(Inner { rules, revealed, extra_node_addresses, interfaces }) }
+    }
+
+    /// The same as [`Self::check`] for an address that the storage system has revealed.
+    ///
+    /// # Errors
+    /// Those of [`Self::check`].
+    pub fn check_revealed(&self, host: &str, address: SocketAddr) -> Result<()> {
+        let (canonical, ip) = (canonical_host(host), canonical_ip(address.ip()));
+        if self.inner.revealed.iter().any(|rule| rule.covers(&canonical, ip, address.port())) {
+            return Ok(());
+        }
+        self.check(host, address).map_err(|error| {
+            error.context("the storage system says it has a server there, and may have more (--allow-net takes whole networks)")
+        })
     }
 
     /// Whether a connection to `address` may be made because of the name `host` (an address literal, if that is

@@ -78,6 +78,20 @@ fn a_host_rule_holds_for_that_name_only() {
 }
 
 #[test]
+fn what_is_revealed_has_rules_of_its_own() {
+    let typed = ReachPolicy::default().also_revealed(AllowNet::parse("127.0.0.1").unwrap());
+    let at = |address: &str| address.parse().unwrap();
+    assert!(typed.check_revealed("127.0.0.1", at("127.0.0.1:6800")).is_ok());
+    assert!(typed.check("127.0.0.1", at("127.0.0.1:6800")).is_err(), "for nothing else");
+    assert!(typed.check_revealed("10.0.0.1", at("10.0.0.1:6800")).is_ok(), "the default set stays");
+    for refused in ["127.0.0.2:6800", "169.254.169.254:80", "[::1]:6800"] {
+        let error = typed.check_revealed("host", at(refused)).unwrap_err();
+        assert!(error.message.contains("the storage system says"), "{error}");
+        assert!(error.message.contains("--allow-net host:"), "{error}");
+    }
+}
+
+#[test]
 fn the_refusal_says_how_to_keep_the_default_set() {
     let first = check(&[], "127.0.0.1", "127.0.0.1", 9000).unwrap_err();
     assert!(first.message.contains("--allow-net 127.0.0.1:9000; add --allow-net default"), "{first}");

@@ -86,7 +86,6 @@ impl Counters {
 }
 
 /// Sums over all threads.
-#[derive(Default)]
 pub(crate) struct Totals {
     /// In the order of [`OPS`].
     pub(crate) ops: [OpTotals; OPS.len()],
@@ -96,6 +95,18 @@ pub(crate) struct Totals {
     pub(crate) read_bytes: [u64; SOURCES.len()],
     /// Files opened so that the kernel reads the cache file itself.
     pub(crate) passthrough_opens: u64,
+}
+
+// By hand, since longer arrays have no default.
+impl Default for Totals {
+    fn default() -> Self {
+        Self {
+            ops: std::array::from_fn(|_| OpTotals::default()),
+            reads: Default::default(),
+            read_bytes: Default::default(),
+            passthrough_opens: 0,
+        }
+    }
 }
 
 /// Sums of one operation.

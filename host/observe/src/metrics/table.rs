@@ -251,6 +251,16 @@ table! {
             "Connections open.";
         HttpConnects = "wasmount_http_connects_total" (Counter, Count, Stable, Collected) []
             "Connections made.";
+        TcpConnections = "wasmount_tcp_connections" (Gauge, Count, Stable, Collected) []
+            "TCP connections open for plugins' own protocols.";
+        TcpConnects = "wasmount_tcp_connects_total" (Counter, Count, Stable, Collected) []
+            "TCP connections made for plugins' own protocols.";
+        TcpFailures = "wasmount_tcp_connect_failures_total" (Counter, Count, Stable, Collected) []
+            "Attempts to make one that failed.";
+        TcpReceivedBytes = "wasmount_tcp_received_bytes_total" (Counter, Bytes, Stable, Collected) []
+            "Bytes received on them.";
+        TcpSentBytes = "wasmount_tcp_sent_bytes_total" (Counter, Bytes, Stable, Collected) []
+            "Bytes sent on them.";
     }
     "Mounts" {
         MountState = "wasmount_mount_state" (Gauge, Count, Stable, Collected) [MOUNT, STATE]

@@ -15,6 +15,11 @@ fn word(text: &str, extra: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || extra.contains(c))
 }
 
+/// Canonical names are all in one style; an alias is what another tool calls it: `clusterID`.
+fn option_name(spec: &OptionSpec, name: &str) -> bool {
+    word(name, "-_.") || (*name != spec.name && word(&name.to_ascii_lowercase(), "-_."))
+}
+
 fn line(text: &str) -> bool {
     text.len() <= 1024 && !text.chars().any(char::is_control)
 }
@@ -70,7 +75,7 @@ pub(crate) fn check(description: &Description) -> Result<(), String> {
     for spec in options {
         check_option(spec)?;
         for name in spec.names() {
-            if !word(name, "-_.") {
+            if !option_name(spec, name) {
                 return fail(format!("has the option name {name:?}"));
             }
             if !seen.insert(name) {
@@ -186,13 +191,17 @@ mod tests {
 
     #[test]
     fn contradictions_are_refused() {
-        check(&description()).unwrap();
+        let mut good = description();
+        good.options[0].aliases.push("regionID".into());
+        check(&good).unwrap();
         type Change = fn(&mut Description);
         let cases: &[(Change, &str)] = &[
             (|d| d.name = "S3\n".into(), "has the name"),
             (|d| d.schemes.push("s3://".into()), "has the scheme"),
             (|d| d.summary = "a\x1b[31m".into(), "summary"),
             (|d| d.options[0].aliases.push("secret-key".into()), "two options named `secret-key`"),
+            (|d| d.options[0].name = "regionID".into(), "has the option name \"regionID\""),
+            (|d| d.options[0].aliases.push("region id".into()), "has the option name \"region id\""),
             (|d| d.options[0].kind = OptionKind::Choice(vec![]), "no usable words"),
             (|d| d.options[1].default = Some("x".into()), "comes from a file"),
             (

@@ -61,7 +61,9 @@ impl Display for Description {
             writeln!(f, "  what the option {} names", option.name)?;
         }
         for template in &self.network.templates {
-            writeln!(f, "  {} (reads by {})", template.origin, template.read_methods.join(", "))?;
+            let methods = template.read_methods.join(", ");
+            let reads = if methods.is_empty() { String::new() } else { format!(" (reads by {methods})") };
+            writeln!(f, "  {}{reads}", template.origin)?;
         }
         if let Some(why) = &self.network.revealed_addresses {
             writeln!(f, "  addresses the storage system reveals: {why}")?;

@@ -1,7 +1,7 @@
 //! `buffers`: bytes that live in the host.
 
 use super::body::{Body, Held, Piece, Pieces};
-use super::crc::{CRC32, CRC32C, CRC64NVME, Crc};
+use super::crc::{CRC32, CRC64NVME, Crc, crc32c};
 use super::types::to_wit;
 use super::wit::buffers as wit;
 use super::wit::types::{ByteRange, Error as WitError};
@@ -15,7 +15,7 @@ use sha1::Sha1;
 use sha2::Sha256;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Semaphore};
 use wasmount_types::{Blame, Error, ErrorKind};
 use wasmtime::component::{Accessor, Resource};
@@ -35,6 +35,13 @@ pub(crate) struct BufferBudget {
     share: Share,
     /// Digests that are being computed.
     digests: Arc<Semaphore>,
+    /// Buffers that are encrypted or decrypted on threads.
+    pub(crate) ciphers: Arc<Semaphore>,
+    /// Those who wait for room take turns: a large piece would otherwise wait until there are no small ones. Two queues, since
+    /// what is received waits for room that only what converts it gives back.
+    receiving: Mutex<()>,
+    converting: Mutex<()>,
+    patience: Duration,
 }
 
 /// Digests of one instance that are computed at the same time, each on a thread.
@@ -47,7 +54,10 @@ const MAX_DIGEST: u64 = 8 << 30;
 impl BufferBudget {
     pub(crate) fn new(limits: &Limits, share: Share) -> Arc<Self> {
         let digests = Arc::new(Semaphore::new(DIGESTS));
-        Arc::new(Self { used: AtomicUsize::new(0), limit: limits.buffers, share, digests })
+        let ciphers = Arc::new(Semaphore::new(limits.ciphers.clamp(1, Semaphore::MAX_PERMITS)));
+        let (used, limit, patience) = (AtomicUsize::new(0), limits.buffers, limits.buffers_wait);
+        let (receiving, converting) = (Mutex::new(()), Mutex::new(()));
+        Arc::new(Self { used, limit, share, digests, ciphers, receiving, converting, patience })
     }
 
     /// Takes so many bytes until the charge is dropped.
@@ -67,6 +77,56 @@ impl BufferBudget {
             )));
         }
         Ok(Charge { budget: self.clone(), bytes })
+    }
+
+    /// Waits for room for what is to be received, and leaves a quarter of all for what is to be made of it: what was received
+    /// encrypted could otherwise fill everything, and nothing of it could be decrypted.
+    pub(crate) async fn wait_to_receive(self: &Arc<Self>, bytes: usize) -> Result<Charge, Error> {
+        let most = self.limit - self.limit / 4;
+        let share = |share: &Share| share.take_leaving_reserve(bytes);
+        self.wait(&self.receiving, bytes, most, share).await
+    }
+
+    /// Waits for room for what is made of bytes that are there.
+    pub(crate) async fn wait_to_convert(self: &Arc<Self>, bytes: usize) -> Result<Charge, Error> {
+        self.wait(&self.converting, bytes, self.limit, |share: &Share| share.take(bytes)).await
+    }
+
+    async fn wait(
+        self: &Arc<Self>,
+        queue: &Mutex<()>,
+        bytes: usize,
+        most: usize,
+        take_share: impl Fn(&Share) -> bool,
+    ) -> Result<Charge, Error> {
+        if bytes > most {
+            return Err(too_large(format_args!(
+                "{bytes} bytes at once; at most {most} can be had; raise --memory"
+            )));
+        }
+        let room = async {
+            let _turn = queue.lock().await;
+            loop {
+                // Looked at only after this: what is given back in between is not missed.
+                let mut freed = std::pin::pin!(self.share.freed());
+                freed.as_mut().enable();
+                let add = |used: usize| used.checked_add(bytes).filter(|used| *used <= most);
+                if self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, add).is_ok() {
+                    if take_share(&self.share) {
+                        return Charge { budget: self.clone(), bytes };
+                    }
+                    self.used.fetch_sub(bytes, Ordering::SeqCst);
+                }
+                freed.await;
+            }
+        };
+        tokio::time::timeout(self.patience, room).await.map_err(|_| {
+            let text = format!(
+                "there was no room for {bytes} bytes among the buffers of plugins within {:?}; drop buffers earlier, or raise --memory",
+                self.patience
+            );
+            Error::new(ErrorKind::TimedOut, Blame::Host, text)
+        })
     }
 
     fn give_back(&self, bytes: usize) {
@@ -168,7 +228,7 @@ impl wit::HostBuffer for GuestState {
 
     fn crc32c(&mut self, buffer: Resource<Buffer>, register: u32) -> Trap<u32> {
         let started = Instant::now();
-        let register = CRC32C.register(u64::from(register), &self.table.get(&buffer)?.0.bytes) as u32;
+        let register = crc32c(register, &self.table.get(&buffer)?.0.bytes);
         self.budget.spend(started.elapsed());
         Ok(register)
     }
@@ -351,17 +411,20 @@ async fn digest(
             let held = pieces.next(1 << 20).now_or_never()??;
             Some(held.ok()?.bytes)
         };
-        let mut crc = |crc: &Crc, ones: u64| {
-            let mut register = ones;
-            while let Some(bytes) = next() {
-                register = crc.register(register, &bytes);
-            }
-            register ^ ones
-        };
         match algorithm {
-            wit::DigestAlgorithm::Crc32 => (crc(&CRC32, 0xffff_ffff) as u32).to_be_bytes().to_vec(),
-            wit::DigestAlgorithm::Crc32c => (crc(&CRC32C, 0xffff_ffff) as u32).to_be_bytes().to_vec(),
-            wit::DigestAlgorithm::Crc64nvme => crc(&CRC64NVME, u64::MAX).to_be_bytes().to_vec(),
+            wit::DigestAlgorithm::Crc32 => {
+                (checksum(&CRC32, 0xffff_ffff, &mut next) as u32).to_be_bytes().to_vec()
+            }
+            wit::DigestAlgorithm::Crc32c => {
+                let mut register = u32::MAX;
+                while let Some(bytes) = next() {
+                    register = crc32c(register, &bytes);
+                }
+                (!register).to_be_bytes().to_vec()
+            }
+            wit::DigestAlgorithm::Crc64nvme => {
+                checksum(&CRC64NVME, u64::MAX, &mut next).to_be_bytes().to_vec()
+            }
             wit::DigestAlgorithm::Md5 => hash::<Md5>(&mut next),
             wit::DigestAlgorithm::Sha1 => hash::<Sha1>(&mut next),
             wit::DigestAlgorithm::Sha256 => hash::<Sha256>(&mut next),
@@ -369,6 +432,15 @@ async fn digest(
     });
     work.await
         .map_err(|e| Error::new(ErrorKind::Interrupted, Blame::Host, format!("digest was stopped: {e}")))
+}
+
+/// A CRC that starts from `ones`, and is inverted with them.
+fn checksum(crc: &Crc, ones: u64, next: &mut dyn FnMut() -> Option<Bytes>) -> u64 {
+    let mut register = ones;
+    while let Some(bytes) = next() {
+        register = crc.register(register, &bytes);
+    }
+    register ^ ones
 }
 
 fn hash<D: sha2::Digest>(next: &mut dyn FnMut() -> Option<Bytes>) -> Vec<u8> {

@@ -7,17 +7,21 @@
 pub(crate) mod body;
 mod buffers;
 mod crc;
+mod crypto;
 mod http;
 mod log;
 mod secrets;
 mod system;
+mod tcp;
 pub(crate) mod types;
 
 pub(crate) use buffers::BufferBudget;
 pub(crate) use log::{Level, LogSink};
 
 #[allow(unreachable_pub, reason = "the generated bindings re-export them, and only public types can be")]
-pub use self::{body::Body, buffers::Buffer, secrets::GuestSecret};
+pub use self::{
+    body::Body, buffers::Buffer, crypto::Cipher, secrets::GuestSecret, tcp::Connection as TcpConnection,
+};
 
 use crate::bindings::v0_1::host::wasmount::plugin as wit;
 use crate::instance::{GuestState, HasGuest};
@@ -25,8 +29,8 @@ use wasmount_types::{Blame, Error, ErrorKind};
 use wasmtime::AsContextMut as _;
 use wasmtime::component::{Accessor, Linker, Resource, ResourceTableError};
 
-/// Makes everything the host offers available to components, and nothing else: a component that imports `tcp`, `crypto`,
-/// `cache` or `notify` was refused by `crate::kind` already.
+/// Makes everything the host offers available to components, and nothing else: a component that imports `cache` or
+/// `notify` was refused by `crate::kind` already.
 pub(crate) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     fn state(state: &mut GuestState) -> &mut GuestState {
         state
@@ -37,6 +41,8 @@ pub(crate) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     wit::options::add_to_linker::<_, HasGuest>(linker, state)?;
     wit::capabilities::add_to_linker::<_, HasGuest>(linker, state)?;
     wit::http::add_to_linker::<_, HasGuest>(linker, state)?;
+    wit::tcp::add_to_linker::<_, HasGuest>(linker, state)?;
+    wit::crypto::add_to_linker::<_, HasGuest>(linker, state)?;
     wit::log::add_to_linker::<_, HasGuest>(linker, state)?;
     wit::system::add_to_linker::<_, HasGuest>(linker, state)?;
     wasmtime_wasi::p2::add_to_linker_async(linker)

@@ -138,6 +138,11 @@ impl<E: Start> Instance<E> {
         self.task.clone()
     }
 
+    /// Runs something that has to do with the instance and that nobody waits for.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.control.spawn(work);
+    }
+
     /// Whether calls make sense.
     pub(crate) fn is_alive(&self) -> bool {
         self.life.0.borrow().is_none()

@@ -3,6 +3,8 @@
 use super::meter::Gauge;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 /// What all instances together may use: linear memories, and bytes that they keep in buffers.
 ///
@@ -11,11 +13,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) struct GuestMemory {
     used: AtomicU64,
     limit: u64,
+    freed: Notify,
 }
 
 impl GuestMemory {
     pub(crate) fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self { used: AtomicU64::new(0), limit })
+        Arc::new(Self { used: AtomicU64::new(0), limit, freed: Notify::new() })
     }
 
     /// The limit in MiB, for messages.
@@ -39,7 +42,16 @@ pub(crate) struct Share {
 impl Share {
     /// Takes so many bytes more, if there are.
     pub(crate) fn take(&self, bytes: usize) -> bool {
-        let add = |used: u64| used.checked_add(bytes as u64).filter(|used| *used <= self.all.limit);
+        self.take_below(bytes, self.all.limit)
+    }
+
+    /// The same, if a quarter of all is left afterwards.
+    pub(crate) fn take_leaving_reserve(&self, bytes: usize) -> bool {
+        self.take_below(bytes, self.all.limit - self.all.limit / 4)
+    }
+
+    fn take_below(&self, bytes: usize, limit: u64) -> bool {
+        let add = |used: u64| used.checked_add(bytes as u64).filter(|used| *used <= limit);
         let taken = self.all.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok();
         if taken {
             self.gauge.add(bytes);
@@ -51,6 +63,12 @@ impl Share {
     pub(crate) fn give(&self, bytes: usize) {
         self.all.used.fetch_sub(bytes as u64, Ordering::Relaxed);
         self.gauge.sub(bytes);
+        self.all.freed.notify_waiters();
+    }
+
+    /// Ready when anything has been given back since this was called, by whomever.
+    pub(crate) fn freed(&self) -> Notified<'_> {
+        self.all.freed.notified()
     }
 
     /// The limit of all in MiB, for messages.
@@ -70,5 +88,8 @@ mod tests {
         assert!(one.take(60) && !two.take(41) && two.take(40) && !one.take(1));
         one.give(10);
         assert!(two.take(10) && !two.take(usize::MAX));
+        // 100 of 100 are taken. A quarter stays for those who may have it.
+        one.give(40);
+        assert!(!one.take_leaving_reserve(16) && one.take_leaving_reserve(15) && one.take(25));
     }
 }

@@ -17,6 +17,7 @@ mod state;
 pub(crate) use actor::{Instance, Job, Start};
 pub(crate) use call::{Failure, call, invoke};
 pub(crate) use calls::CallState;
+pub(crate) use limiter::Budget;
 pub(crate) use memory::{GuestMemory, Share};
 pub(crate) use meter::Meter;
 pub use meter::PluginStats;

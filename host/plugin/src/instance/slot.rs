@@ -117,6 +117,12 @@ impl<E: Start> Slot<E> {
         }
     }
 
+    /// Whether calls go to this instance.
+    pub(crate) fn holds(&self, instance: &Arc<Instance<E>>) -> bool {
+        let state = self.state();
+        instance.is_alive() && state.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, instance))
+    }
+
     /// The caller found this instance dead.
     pub(crate) fn lost(&self, dead: &Arc<Instance<E>>, reason: &str) {
         let mut state = self.state();

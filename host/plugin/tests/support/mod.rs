@@ -86,7 +86,7 @@ impl Sandbox {
         let http = HttpClient::new(tokio::runtime::Handle::current());
         let mount = self.host.mount(self.plugin.clone(), spec, http, policy);
         let (provider, info) = mount.open(within(10)).await?;
-        let Provider::Objects(store) = provider;
+        let Provider::Objects(store) = provider else { panic!("not an object store") };
         Ok((store, info))
     }
 

@@ -45,6 +45,7 @@ async fn other_trust_or_policy_never_shares_a_connection() {
             read_methods: vec![],
         }],
         read_only: false,
+        revealed: false,
     };
     let policy = ReachPolicy::new(vec![AllowNet::parse("127.0.0.0/8").unwrap()]);
     let other =

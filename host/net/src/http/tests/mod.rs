@@ -6,11 +6,12 @@ mod failures;
 mod proxies;
 mod reach;
 mod requests;
-mod trust;
+pub(crate) mod trust;
 
-use super::{HttpClient, HttpRequest, HttpResponse, MountNet, Resolver};
+use super::{HttpClient, HttpRequest, HttpResponse, MountNet};
 use crate::limits::NetLimits;
 use crate::policy::{AllowNet, Grants, OriginGrant, ReachPolicy};
+use crate::resolve::Resolver;
 use crate::tls::TlsSettings;
 use futures::future::BoxFuture;
 use std::io;
@@ -156,7 +157,7 @@ impl Setup {
             })
             .collect();
         let policy = ReachPolicy::new(self.rules.iter().map(|rule| AllowNet::parse(rule).unwrap()).collect());
-        let grants = Grants { origins, read_only: self.read_only };
+        let grants = Grants { origins, read_only: self.read_only, revealed: false };
         let net = MountNet::new(client.clone(), grants, policy, &self.tls, self.response_head).unwrap();
         (client, net)
     }
@@ -180,13 +181,13 @@ pub(super) async fn text(response: HttpResponse) -> Result<String, Error> {
 }
 
 /// Answers in order, the last one for ever; counts how often it was asked.
-pub(super) struct ScriptedResolver {
+pub(crate) struct ScriptedResolver {
     answers: Mutex<Vec<io::Result<Vec<SocketAddr>>>>,
     pub(super) asked: AtomicUsize,
 }
 
 impl ScriptedResolver {
-    pub(super) fn new(answers: Vec<Vec<SocketAddr>>) -> Arc<Self> {
+    pub(crate) fn new(answers: Vec<Vec<SocketAddr>>) -> Arc<Self> {
         let answers = answers.into_iter().rev().map(Ok).collect();
         Arc::new(Self { answers: Mutex::new(answers), asked: AtomicUsize::new(0) })
     }

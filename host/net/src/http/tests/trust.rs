@@ -8,13 +8,13 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 use wasmount_types::{Blame, ErrorKind};
 
-struct Authority {
-    pem: String,
+pub(crate) struct Authority {
+    pub(crate) pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -23,7 +23,7 @@ impl Authority {
         Self { pem, issuer: Issuer::new(params, key) }
     }
 
-    fn issue(&self, name: &str, usage: ExtendedKeyUsagePurpose) -> (String, String) {
+    pub(crate) fn issue(&self, name: &str, usage: ExtendedKeyUsagePurpose) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.extended_key_usages = vec![usage];
@@ -31,8 +31,13 @@ impl Authority {
     }
 }
 
-/// A TLS server for `name`; with `clients`, it wants a certificate of that authority.
-async fn tls_server(authority: &Authority, name: &str, clients: Option<&Authority>) -> Server {
+/// The server's side of TLS.
+pub(crate) fn acceptor(
+    authority: &Authority,
+    name: &str,
+    clients: Option<&Authority>,
+    alpn: &[&str],
+) -> TlsAcceptor {
     let (cert, key) = authority.issue(name, ExtendedKeyUsagePurpose::ServerAuth);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -52,8 +57,13 @@ async fn tls_server(authority: &Authority, name: &str, clients: Option<&Authorit
     let chain = vec![CertificateDer::from_pem_slice(cert.as_bytes()).unwrap()];
     let mut config =
         builder.with_single_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap()).unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// A TLS server for `name`; with `clients`, it wants a certificate of that authority.
+async fn tls_server(authority: &Authority, name: &str, clients: Option<&Authority>) -> Server {
+    let acceptor = acceptor(authority, name, clients, &["h2", "http/1.1"]);
     Server::start(move |peer| {
         let acceptor = acceptor.clone();
         async move {
@@ -76,7 +86,7 @@ async fn fetch_with(server: &Server, tls: TlsSettings) -> Result<String, Error> 
     fetch(&Setup { tls, ..Setup::default() }.build(server.address).1, https(server)).await
 }
 
-fn trusting(authority: &Authority) -> TlsSettings {
+pub(crate) fn trusting(authority: &Authority) -> TlsSettings {
     TlsSettings { ca_file: Some(PemSource::from_bytes(authority.pem.as_str())), ..TlsSettings::default() }
 }
 

@@ -1,8 +1,8 @@
-//! The bytes of a `get`, counted against what the plugin said about them.
+//! The bytes of an answer, counted against what the plugin said about them.
 
 use crate::imports::body::Pieces;
 use bytes::{Bytes, BytesMut};
-use wasmount_core::ports::{BoxFuture, ObjectBody};
+use wasmount_core::ports::{Body, BoxFuture};
 use wasmount_types::{Blame, ByteRange, Error, ErrorKind};
 
 /// Bytes given to the core at a time, where the source does not decide.
@@ -99,7 +99,7 @@ fn wrong(what: &str, came: impl std::fmt::Display, expected: Expected) -> Error 
     Error::new(ErrorKind::Corrupt, Blame::Plugin, text)
 }
 
-impl ObjectBody for CheckedBody {
+impl Body for CheckedBody {
     fn len(&self) -> Option<u64> {
         (self.expected.length == self.expected.or).then(|| self.expected.length.saturating_sub(self.received))
     }

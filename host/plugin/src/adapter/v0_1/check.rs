@@ -7,7 +7,7 @@ use wasmount_core::ports::{ListPage, ListRequest, ObjectInfo};
 use wasmount_types::{Blame, Error, ErrorKind, Object, ObjectKey, Timestamp, Version};
 
 /// Checks against these limits, naming this plugin.
-pub(super) struct Checker<'a> {
+pub(crate) struct Checker<'a> {
     pub(super) limits: &'a Limits,
     pub(super) log: &'a LogSink,
 }

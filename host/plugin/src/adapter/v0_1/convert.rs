@@ -4,7 +4,7 @@ use super::{lifecycle, types};
 use crate::bindings::v0_1::host::wasmount::plugin::{capabilities, options};
 use crate::description::{Description, EndpointRule, EndpointTemplate, NetworkNeeds, OptionKind, OptionSpec};
 use crate::imports::LogSink;
-use wasmount_core::ports::{Listing, ObjectCapabilities, Pinning};
+use wasmount_core::ports::{BlockCapabilities, Listing, ObjectCapabilities, Pinning};
 use wasmount_types::{Blame, Effect, Error, ErrorKind, Retry};
 
 /// Longest code of a store that is kept.
@@ -136,5 +136,16 @@ pub(super) fn object_capabilities(given: capabilities::ProviderCapabilities) -> 
         },
         ranges: given.ranges,
         max_key: given.max_key,
+    })
+}
+
+/// The capabilities of a block store; `None` for those of another kind.
+pub(super) fn block_capabilities(given: capabilities::ProviderCapabilities) -> Option<BlockCapabilities> {
+    let capabilities::ProviderCapabilities::Blocks(given) = given else { return None };
+    let promised = |operation| given.operations.contains(operation);
+    Some(BlockCapabilities {
+        snapshots: promised(capabilities::BlockOperations::SNAPSHOTS),
+        extents: promised(capabilities::BlockOperations::EXTENTS),
+        max_transfer: given.max_transfer,
     })
 }

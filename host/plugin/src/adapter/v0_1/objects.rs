@@ -1,82 +1,26 @@
 //! An object store of the core, backed by a plugin.
 
 use super::body::{CheckedBody, expected};
-use super::check::Checker;
+use super::caller::{Caller, plain};
 use super::{ObjectStoreExports, convert, types, wit};
-use crate::imports::{Body, LogSink};
-use crate::instance::{CallState, Failure, GuestState, Job, Slot, call, invoke};
-use crate::limits::Limits;
+use crate::imports::Body;
+use crate::instance::{GuestState, invoke};
 use std::sync::Arc;
-use std::time::Instant;
-use tokio::sync::oneshot;
-use tokio::time::timeout_at;
 use wasmount_core::ports::{
     BoxFuture, GetOutcome, GetRequest, GetResponse, HeadOutcome, ListPage, ListRequest, ObjectCapabilities,
     ObjectStore,
 };
-use wasmount_types::{Blame, Error, ErrorKind, ObjectKey, RequestCtx, Result, Retry, Version};
-use wasmtime::component::Accessor;
-
-/// Times a call is made when the instance dies under it. Reads change nothing, so repeating is safe.
-const ATTEMPTS: u32 = 2;
+use wasmount_types::{Blame, Error, ErrorKind, ObjectKey, RequestCtx, Result, Version};
 
 /// See the module. Survives the replacement of its instance.
 pub(crate) struct ObjectsProvider {
-    pub(crate) slot: Arc<Slot<ObjectStoreExports>>,
+    pub(crate) caller: Caller<ObjectStoreExports>,
     pub(crate) capabilities: ObjectCapabilities,
-    pub(crate) limits: Arc<Limits>,
-    pub(crate) log: Arc<LogSink>,
 }
 
-type Reply<R> = oneshot::Sender<Result<R>>;
-
 impl ObjectsProvider {
-    fn checker(&self) -> Checker<'_> {
-        Checker { limits: &self.limits, log: &self.log }
-    }
-
-    /// Makes a call in the current instance; once more in the next one if that dies.
-    async fn run<R>(
-        &self,
-        operation: &str,
-        deadline: Instant,
-        job: impl Fn(Arc<CallState>, Reply<R>) -> Job<ObjectStoreExports>,
-    ) -> Result<R> {
-        let plugin = self.slot.plugin();
-        let mut turn = None;
-        let mut died = Arc::from("");
-        for attempt in 1..=ATTEMPTS {
-            let instance = self.slot.instance(deadline).await?;
-            match call(&instance, deadline, &job).await {
-                Ok(answer) => {
-                    if answer.is_err() {
-                        instance.meter.failed();
-                    }
-                    if matches!(&answer, Err(error) if error.retry == Retry::Reopen) {
-                        self.slot.retire(&instance);
-                    }
-                    return answer;
-                }
-                Err(Failure::TimedOut { waiting }) => {
-                    let blame = if waiting { Blame::Origin } else { Blame::Plugin };
-                    return Err(Error::timed_out(blame, format_args!("{operation} of plugin {plugin}")));
-                }
-                Err(Failure::Lost(reason)) => {
-                    self.slot.lost(&instance, &reason);
-                    died = reason;
-                }
-            }
-            if attempt < ATTEMPTS {
-                let repeats = timeout_at(deadline.into(), self.slot.repeats.lock()).await;
-                turn = Some(repeats.map_err(|_| trapped(plugin, &died))?);
-            }
-        }
-        drop(turn);
-        Err(trapped(plugin, &died))
-    }
-
     fn check_key(&self, key: &ObjectKey) -> Result<()> {
-        let longest = self.limits.key.min(self.capabilities.max_key as usize);
+        let longest = self.caller.limits.key.min(self.capabilities.max_key as usize);
         if key.as_str().len() > longest {
             let text = format!("a key of {} bytes, the store takes {longest}", key.as_str().len());
             return Err(Error::new(ErrorKind::NameTooLong, Blame::Caller, text));
@@ -90,9 +34,9 @@ impl ObjectsProvider {
             delimiter: request.delimiter.clone(),
             start_after: request.start_after.clone(),
             continuation: request.continuation.clone(),
-            limit: request.limit.clamp(1, self.limits.page_entries),
+            limit: request.limit.clamp(1, self.caller.limits.page_entries),
         };
-        let page = self.run("list", ctx.deadline, |state, reply| {
+        let page = self.caller.run("list", ctx.deadline, |state, reply| {
             let question = question.clone();
             Box::new(move |acc, exports| {
                 Box::pin(async move {
@@ -104,12 +48,12 @@ impl ObjectsProvider {
                 })
             })
         });
-        self.checker().page(page.await?, &request)
+        self.caller.checker().page(page.await?, &request)
     }
 
     async fn head(&self, ctx: RequestCtx, key: ObjectKey, unless: Option<Version>) -> Result<HeadOutcome> {
         self.check_key(&key)?;
-        let answer = self.run("head", ctx.deadline, |state, reply| {
+        let answer = self.caller.run("head", ctx.deadline, |state, reply| {
             let question = (key.as_str().to_owned(), unless.as_ref().map(|v| v.as_str().to_owned()));
             Box::new(move |acc, exports| {
                 Box::pin(async move {
@@ -122,17 +66,19 @@ impl ObjectsProvider {
             })
         });
         match answer.await? {
-            wit::HeadOutcome::Found(info) => self.checker().info_of(info, &key).map(HeadOutcome::Found),
+            wit::HeadOutcome::Found(info) => {
+                self.caller.checker().info_of(info, &key).map(HeadOutcome::Found)
+            }
             wit::HeadOutcome::Unchanged if unless.is_some() => Ok(HeadOutcome::Unchanged),
             wit::HeadOutcome::Unchanged => {
-                Err(self.checker().corrupt("`unchanged`, and no version was given"))
+                Err(self.caller.checker().corrupt("`unchanged`, and no version was given"))
             }
         }
     }
 
     async fn get(&self, ctx: RequestCtx, request: GetRequest) -> Result<GetOutcome> {
         self.check_key(&request.key)?;
-        let answer = self.run("get", ctx.deadline, |state, reply| {
+        let answer = self.caller.run("get", ctx.deadline, |state, reply| {
             let version = |version: &Option<Version>| version.as_ref().map(|v| v.as_str().to_owned());
             let question = wit::GetRequest {
                 key: request.key.as_str().to_owned(),
@@ -156,13 +102,13 @@ impl ObjectsProvider {
         });
         match answer.await? {
             None if request.unless.is_some() => Ok(GetOutcome::Unchanged),
-            None => Err(self.checker().corrupt("`unchanged`, and no version was given")),
+            None => Err(self.caller.checker().corrupt("`unchanged`, and no version was given")),
             Some(found) => self.found(&request, found).map(GetOutcome::Found),
         }
     }
 
     fn found(&self, request: &GetRequest, found: Found) -> Result<GetResponse> {
-        let checker = self.checker();
+        let checker = self.caller.checker();
         let object = checker.object_of(found.object, &request.key)?;
         if request.pin.is_some() && object.version != request.pin {
             // The store ignored the condition. What matters is that no two versions are ever mixed.
@@ -172,26 +118,17 @@ impl ObjectsProvider {
             .map_err(|what| checker.corrupt(format_args!("{}: {what}", object.key)))?;
         let Some(expected) = expected else {
             let text = format!("{} has {} bytes only", object.key, object.size);
-            return Err(Error::new(ErrorKind::OutOfRange, Blame::Caller, self.log.clean(&text)));
+            return Err(Error::new(ErrorKind::OutOfRange, Blame::Caller, self.caller.log.clean(&text)));
         };
         let Some(pieces) = Arc::into_inner(found.content.0) else {
             return Err(checker.corrupt("the content of an answer is still being read by the plugin"));
         };
         // Said only when something is wrong.
-        let (log, key) = (self.log.clone(), object.key.clone());
+        let (log, key) = (self.caller.log.clone(), object.key.clone());
         let what = Box::new(move || format!("plugin {}: {}", log.plugin(), log.clean(key.as_str())));
         let content = CheckedBody::new(pieces.into_inner(), expected, what)?;
         Ok(GetResponse { object, offset: found.offset, content: Box::new(content) })
     }
-}
-
-fn trapped(plugin: &str, reason: &str) -> Error {
-    Error::new(ErrorKind::Other, Blame::Plugin, format!("plugin {plugin} trapped: {reason}"))
-}
-
-/// An answer without handles.
-fn plain<R>(acc: &Accessor<GuestState>, answer: Result<R, types::Error>) -> Result<R> {
-    answer.map_err(|error| acc.with(|mut access| convert::error(error, &access.get().rights.log)))
 }
 
 /// A `get` whose content is out of the table.

@@ -1,7 +1,7 @@
 //! Makes an instance and opens a mount in it.
 
 use super::check::Checker;
-use super::{ObjectStoreExports, convert, lifecycle, types};
+use super::{Exports, convert, lifecycle, types};
 use crate::bindings::v0_1::host::wasmount::plugin::options as wit_options;
 use crate::engine::Machine;
 use crate::imports::body::Held;
@@ -10,7 +10,7 @@ use crate::instance::{BoxOpen, Failure, GuestState, Instance, Job, Opener, Right
 use crate::options::{Plain, Setting, Value};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use wasmount_core::ports::{ObjectCapabilities, ProviderInfo};
+use wasmount_core::ports::ProviderInfo;
 use wasmount_types::{Blame, Error, ErrorKind};
 use wasmtime::component::InstancePre;
 
@@ -31,10 +31,10 @@ pub(crate) struct MountData {
 }
 
 /// An instance with an open mount.
-pub(crate) struct Opened {
-    pub(crate) instance: Arc<Instance<ObjectStoreExports>>,
+pub(crate) struct Opened<E: Exports> {
+    pub(crate) instance: Arc<Instance<E>>,
     pub(crate) info: ProviderInfo,
-    pub(crate) capabilities: ObjectCapabilities,
+    pub(crate) capabilities: E::Capabilities,
 }
 
 /// Everything needed to open a mount again.
@@ -51,10 +51,8 @@ impl Open {
     ///
     /// # Errors
     /// The plugin's own, or what is wrong with the plugin.
-    pub(crate) async fn run(&self, deadline: Instant) -> Result<Opened, Error> {
-        let instance =
-            Instance::<ObjectStoreExports>::start(&self.machine, self.pre.clone(), self.rights.clone())
-                .await?;
+    pub(crate) async fn run<E: Exports>(&self, deadline: Instant) -> Result<Opened<E>, Error> {
+        let instance = Instance::<E>::start(&self.machine, self.pre.clone(), self.rights.clone()).await?;
         let opened = self.open_in(&instance, deadline).await;
         match opened {
             Ok((info, capabilities)) => Ok(Opened { instance, info, capabilities }),
@@ -66,21 +64,21 @@ impl Open {
         }
     }
 
-    async fn open_in(
+    async fn open_in<E: Exports>(
         &self,
-        instance: &Arc<Instance<ObjectStoreExports>>,
+        instance: &Arc<Instance<E>>,
         deadline: Instant,
-    ) -> Result<(ProviderInfo, ObjectCapabilities), Error> {
+    ) -> Result<(ProviderInfo, E::Capabilities), Error> {
         let plugin = self.rights.log.plugin();
-        let answer = call(instance, deadline, |state, reply| -> Job<ObjectStoreExports> {
+        let answer = call(instance, deadline, |state, reply| -> Job<E> {
             let mount = self.mount.clone();
-            Box::new(move |acc, exports| {
+            Box::new(move |acc, exports: &E| {
                 Box::pin(async move {
                     if !state.start() {
                         return Ok(());
                     }
                     let mount = acc.with(|mut access| told(access.get(), &mount))?;
-                    let answer = invoke(acc, &exports.open, (mount,), &state).await?;
+                    let answer = invoke(acc, &exports.lifecycle().open, (mount,), &state).await?;
                     let _ = reply.send(answer);
                     Ok(())
                 })
@@ -97,19 +95,13 @@ impl Open {
                 return Err(Error::timed_out(blame, format_args!("opening mount {}", self.mount.id)));
             }
         };
-        self.checked(info)
+        self.checked::<E>(info)
     }
 
-    fn checked(&self, info: lifecycle::Info) -> Result<(ProviderInfo, ObjectCapabilities), Error> {
+    fn checked<E: Exports>(&self, info: lifecycle::Info) -> Result<(ProviderInfo, E::Capabilities), Error> {
         let (limits, log) = (&self.rights.limits, &self.rights.log);
         let checker = Checker { limits, log };
-        let Some(mut capabilities) = convert::object_capabilities(info.capabilities) else {
-            return Err(checker.corrupt("an object store with the capabilities of another kind"));
-        };
-        if capabilities.listing.page == 0 || capabilities.max_key == 0 {
-            return Err(checker.corrupt("pages or keys of length 0"));
-        }
-        capabilities.listing.page = capabilities.listing.page.min(limits.page_entries);
+        let capabilities = E::capabilities(info.capabilities, &checker)?;
         if info.identity.is_empty() || info.identity.len() > limits.message {
             return Err(checker.corrupt(format_args!("an identity of {} bytes", info.identity.len())));
         }
@@ -120,10 +112,10 @@ impl Open {
     }
 }
 
-impl Opener<ObjectStoreExports> for Open {
-    fn open(&self, deadline: Instant) -> BoxOpen<ObjectStoreExports> {
+impl<E: Exports> Opener<E> for Open {
+    fn open(&self, deadline: Instant) -> BoxOpen<E> {
         let open = self.clone();
-        Box::pin(async move { Ok(open.run(deadline).await?.instance) })
+        Box::pin(async move { Ok(open.run::<E>(deadline).await?.instance) })
     }
 
     fn limit(&self) -> Duration {

@@ -5,7 +5,7 @@ use tokio::runtime::Handle;
 use tokio::time::Sleep;
 
 /// A timer of the runtime behind `handle`; may be polled anywhere.
-pub(super) fn sleep(handle: &Handle, duration: Duration) -> Sleep {
+pub(crate) fn sleep(handle: &Handle, duration: Duration) -> Sleep {
     let _inside = handle.enter();
     tokio::time::sleep(duration)
 }

@@ -1,17 +1,13 @@
-//! Between the trait an author implements and the functions the component exports.
-//!
-//! A component is single-threaded and serves one mount, so the open store is one `Rc` in a thread-local slot. Each call takes
-//! its own reference before it awaits: nothing stays borrowed while calls interleave.
+//! The exports of an object store.
 
-use crate::bindings::exports::wasmount::plugin::{lifecycle, objects, objects_write};
+use super::Slot;
+use crate::bindings::exports::wasmount::plugin::lifecycle;
+use crate::bindings::objects::exports::wasmount::plugin::{objects, objects_write};
 use crate::mount::Mount;
-use crate::{Error, ObjectStore, Result};
-use std::any::Any;
-use std::cell::RefCell;
+use crate::{ObjectStore, Result};
 use std::marker::PhantomData;
-use std::rc::Rc;
 
-thread_local!(static STORE: RefCell<Option<Rc<dyn Any>>> = const { RefCell::new(None) });
+thread_local!(static STORE: Slot = const { Slot::new() });
 
 /// Makes a type that implements [`ObjectStore`] the component's exports. Once per crate.
 ///
@@ -37,11 +33,12 @@ macro_rules! export_object_store {
     ($store:ty) => {
         #[cfg(target_family = "wasm")]
         const _: () = {
-            type Store = $crate::__export::Adapter<$store>;
+            type Store = $crate::__export::Objects<$store>;
     $crate::bindings::export!(Store with_types_in $crate::bindings);
+    $crate::bindings::objects::export!(Store with_types_in $crate::bindings::objects);
         };
         #[cfg(not(target_family = "wasm"))]
-        const _: () = $crate::__export::check::<$store>();
+        const _: () = $crate::__export::check_objects::<$store>();
     };
 }
 
@@ -50,16 +47,9 @@ pub const fn check<T: ObjectStore>() {}
 
 /// The exports of a component whose store is `T`.
 #[derive(Debug)]
-pub struct Adapter<T>(PhantomData<T>);
+pub struct Objects<T>(PhantomData<T>);
 
-fn store<T: ObjectStore>() -> Result<Rc<T>> {
-    STORE
-        .with_borrow(Clone::clone)
-        .and_then(|store| store.downcast::<T>().ok())
-        .ok_or_else(|| Error::invalid("the mount is not open"))
-}
-
-impl<T: ObjectStore> lifecycle::Guest for Adapter<T> {
+impl<T: ObjectStore> lifecycle::Guest for Objects<T> {
     fn describe() -> lifecycle::Description {
         crate::panic::install();
         T::describe()
@@ -68,44 +58,44 @@ impl<T: ObjectStore> lifecycle::Guest for Adapter<T> {
     async fn open(mount: lifecycle::Mount) -> Result<lifecycle::Info> {
         crate::panic::install();
         let (store, info) = T::open(Mount::new(mount)).await?;
-        STORE.set(Some(Rc::new(store)));
+        STORE.with(|slot| slot.fill(store));
         Ok(info.into_wire())
     }
 
     async fn check() -> Result<()> {
-        store::<T>()?.check().await
+        STORE.with(Slot::get::<T>)?.check().await
     }
 
     async fn export_state() -> Result<Option<lifecycle::SavedState>> {
-        let state = store::<T>()?.export_state().await?;
-        STORE.set(None);
+        let state = STORE.with(Slot::get::<T>)?.export_state().await?;
+        STORE.with(Slot::clear);
         Ok(state)
     }
 
     async fn close() -> Result<()> {
-        let store = store::<T>()?;
-        STORE.set(None);
+        let store = STORE.with(Slot::get::<T>)?;
+        STORE.with(Slot::clear);
         store.close().await
     }
 }
 
-impl<T: ObjectStore> objects::Guest for Adapter<T> {
+impl<T: ObjectStore> objects::Guest for Objects<T> {
     async fn list(request: objects::ListRequest) -> Result<objects::ListPage> {
-        store::<T>()?.list(request).await
+        STORE.with(Slot::get::<T>)?.list(request).await
     }
 
     async fn head(key: String, unless: Option<String>) -> Result<objects::HeadOutcome> {
-        store::<T>()?.head(key, unless).await
+        STORE.with(Slot::get::<T>)?.head(key, unless).await
     }
 
     async fn get(request: objects::GetRequest) -> Result<objects::GetOutcome> {
-        store::<T>()?.get(request).await
+        STORE.with(Slot::get::<T>)?.get(request).await
     }
 }
 
-impl<T: ObjectStore> objects_write::Guest for Adapter<T> {
+impl<T: ObjectStore> objects_write::Guest for Objects<T> {
     async fn put(request: objects_write::PutRequest) -> Result<objects_write::Object> {
-        store::<T>()?.put(request).await
+        STORE.with(Slot::get::<T>)?.put(request).await
     }
 
     async fn begin_upload(
@@ -113,7 +103,7 @@ impl<T: ObjectStore> objects_write::Guest for Adapter<T> {
         attributes: objects_write::Attributes,
         size_hint: Option<u64>,
     ) -> Result<objects_write::Upload> {
-        store::<T>()?.begin_upload(key, attributes, size_hint).await
+        STORE.with(Slot::get::<T>)?.begin_upload(key, attributes, size_hint).await
     }
 
     async fn upload_part(
@@ -121,7 +111,7 @@ impl<T: ObjectStore> objects_write::Guest for Adapter<T> {
         number: u32,
         content: objects_write::Body,
     ) -> Result<objects_write::Part> {
-        store::<T>()?.upload_part(upload, number, content).await
+        STORE.with(Slot::get::<T>)?.upload_part(upload, number, content).await
     }
 
     async fn copy_part(
@@ -130,7 +120,7 @@ impl<T: ObjectStore> objects_write::Guest for Adapter<T> {
         source: objects_write::CopySource,
         range: objects_write::ByteRange,
     ) -> Result<objects_write::Part> {
-        store::<T>()?.copy_part(upload, number, source, range).await
+        STORE.with(Slot::get::<T>)?.copy_part(upload, number, source, range).await
     }
 
     async fn complete_upload(
@@ -138,18 +128,18 @@ impl<T: ObjectStore> objects_write::Guest for Adapter<T> {
         parts: Vec<objects_write::Part>,
         condition: objects_write::WriteCondition,
     ) -> Result<objects_write::Object> {
-        store::<T>()?.complete_upload(upload, parts, condition).await
+        STORE.with(Slot::get::<T>)?.complete_upload(upload, parts, condition).await
     }
 
     async fn abort_upload(upload: objects_write::Upload) -> Result<()> {
-        store::<T>()?.abort_upload(upload).await
+        STORE.with(Slot::get::<T>)?.abort_upload(upload).await
     }
 
     async fn copy(request: objects_write::CopyRequest) -> Result<objects_write::Object> {
-        store::<T>()?.copy(request).await
+        STORE.with(Slot::get::<T>)?.copy(request).await
     }
 
     async fn remove(targets: Vec<objects_write::Removal>) -> Result<Vec<Result<()>>> {
-        store::<T>()?.remove(targets).await
+        STORE.with(Slot::get::<T>)?.remove(targets).await
     }
 }

@@ -3,10 +3,10 @@
 //! The addresses that the resolver gives are judged one by one, and the ones that may be reached are connected to directly: there
 //! is no second resolution between the check and the connect, so a name that changes its address gains nothing.
 
-use super::error::{timed_out, unavailable};
-use super::resolve::Resolver;
+use crate::failure::{timed_out, unavailable};
 use crate::limits::NetLimits;
-use crate::policy::{ReachPolicy, bracketed};
+use crate::policy::bracketed;
+use crate::resolve::Resolver;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use std::io;
@@ -18,11 +18,11 @@ use wasmount_types::{Error, Result};
 /// More addresses of one name are ignored.
 const MAX_ADDRESSES: usize = 16;
 
-/// Connects to the first address that answers. `policy` is `None` for a proxy, whose address is the operator's choice.
-pub(super) async fn dial(
+/// Connects to the first address that answers, of those that `judge` lets through.
+pub(crate) async fn dial(
     host: &str,
     port: u16,
-    policy: Option<&ReachPolicy>,
+    judge: impl Fn(SocketAddr) -> Result<()>,
     resolver: &dyn Resolver,
     limits: &NetLimits,
 ) -> Result<TcpStream> {
@@ -30,7 +30,7 @@ pub(super) async fn dial(
     let mut refusal = None;
     let mut allowed = Vec::new();
     for address in addresses {
-        match policy.map_or(Ok(()), |policy| policy.check(host, address)) {
+        match judge(address) {
             Ok(()) => allowed.push(address),
             Err(error) => refusal = Some(error),
         }

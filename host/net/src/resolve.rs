@@ -37,13 +37,13 @@ type Lookup = Shared<BoxFuture<'static, Answer>>;
 ///
 /// `getaddrinfo` holds a thread until the name server answers, whoever has given up waiting meanwhile. A name whose server
 /// is silent would otherwise take a thread for every request, until no mount can resolve anything.
-pub(super) struct Lookups {
+pub(crate) struct Lookups {
     resolver: Arc<dyn Resolver>,
     under_way: Arc<Mutex<HashMap<(String, u16), Lookup>>>,
 }
 
 impl Lookups {
-    pub(super) fn new(resolver: Arc<dyn Resolver>) -> Self {
+    pub(crate) fn new(resolver: Arc<dyn Resolver>) -> Self {
         Self { resolver, under_way: Arc::default() }
     }
 
