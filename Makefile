@@ -12,11 +12,13 @@ SOAK_ROUNDS ?= 20
 # Repetitions of each measurement, and a directory with further clients to compare with, for `make bench`.
 BENCH_REPS ?= 5
 PEERS ?=
+# Seconds of fuzzing in `make soak`, shared by all targets.
+FUZZ_SECONDS ?= 600
 
-.PHONY: help build host plugins demo test check fmt bench soak
+.PHONY: help build host plugins demo test oracle test-ceph20 check fmt bench bench-ceph soak fuzz
 
 help: ## what the targets do
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /  make \1\t/' | expand -t 20
 
 build: ## target/release/wasmount and target/plugins/*.wasm
 	@./tests/tools/install.sh build
@@ -34,15 +36,27 @@ demo: ## an embedded S3 server, mounted through s3.wasm from a sample config.jso
 	@$(MAKE) --no-print-directory plugins host
 	@./tests/demo/run.sh
 
-test: ## everything, against a real MinIO and through real mounts
+test: ## everything, against a real MinIO and a real Ceph, through real mounts
 	@./tests/tools/install.sh test
 	@$(MAKE) --no-print-directory check plugins
 	cargo build --release --workspace --bins --tests
 	cargo test --release --workspace --no-fail-fast
+	@$(MAKE) --no-print-directory oracle
+
+# CRUSH against crushtool and another implementation: a workspace of its own, as that one brings much with it.
+oracle:
+	@if [ "$${WASMOUNT_WITHOUT_CEPH:-}" = 1 ]; then echo "left out: WASMOUNT_WITHOUT_CEPH=1"; \
+	else cd tests/oracle && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/oracle cargo test; fi
+
+test-ceph20: ## RBD again, against Ceph 20 with its new keys, out of a chroot
+	@./tests/tools/install.sh test-ceph20
+	@$(MAKE) --no-print-directory plugins host
+	CEPH_SUITE=sid cargo test --release -p wasmount-tests --no-fail-fast --test rbd --test rbd_errors --test rbd_faults
 
 check: ## formatting, lints and documentation, warnings as errors
 	@./tests/tools/install.sh build
 	cargo fmt --all --check
+	cargo fmt --manifest-path tests/oracle/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
@@ -54,8 +68,18 @@ bench: ## wasmount beside every peer on PATH or in PEERS=DIR, on one MinIO: a Ma
 	@$(MAKE) --no-print-directory plugins host
 	@PATH="$(if $(PEERS),$(abspath $(PEERS)):)$$PATH" BENCH_REPS=$(BENCH_REPS) python3 tests/bench/bench.py
 
-soak: ## the seeded tests again and again with new seeds (SOAK_ROUNDS=20)
+bench-ceph: ## RBD images beside rbd-fuse and bare RADOS, on one Ceph cluster: a Markdown table
+	@./tests/tools/install.sh bench
+	@$(MAKE) --no-print-directory plugins host
+	@BENCH_REPS=$(BENCH_REPS) python3 tests/bench/ceph.py
+
+fuzz: ## what Ceph's side or people may send, guided by coverage (FUZZ_SECONDS=600)
+	@./tests/tools/install.sh build
+	./tests/tools/fuzz.sh $(FUZZ_SECONDS)
+
+soak: ## the seeded tests again and again with new seeds (SOAK_ROUNDS=20), and fuzzing (FUZZ_SECONDS=600)
 	@./tests/tools/install.sh test
+	./tests/tools/fuzz.sh $(FUZZ_SECONDS)
 	@$(MAKE) --no-print-directory plugins
 	cargo build --release --workspace --bins --tests
 	@for round in $$(seq $(SOAK_ROUNDS)); do \

@@ -83,12 +83,16 @@ def process_cpu_seconds(pid):
 class Client:
     """One client process with one mount. Its directory lies on a disk (BENCH_DISK, default /var/tmp)."""
 
+    # A file that can be read as soon as the client serves.
+    first = "first/hello.txt"
+    command = staticmethod(command)
+
     def __init__(self, name, server, state, disk, cache=False, memory=None, cgroup_limit=None):
         self.name, self.dir = name, tempfile.mkdtemp(prefix=f"bench-{name}-", dir=disk)
         self.mnt = os.path.join(self.dir, "mnt")
         for sub in ("mnt", "cache"):
             os.mkdir(os.path.join(self.dir, sub))
-        words = command(name, server, self.dir, state, cache, memory)
+        words = self.command(name, server, self.dir, state, cache, memory)
         if memory and not cgroup_limit:
             cgroup_limit = CGROUP_LIMITS.get(name)
         self.cgroup = Cgroup(name)
@@ -106,14 +110,14 @@ class Client:
     def wait_first_byte(self):
         """Until a file can be read: a client may be mounted and still connecting."""
         end = time.monotonic() + MOUNT_BOUND
-        path = os.path.join(self.mnt, "first/hello.txt")
+        path = os.path.join(self.mnt, self.first)
         problem = "nothing is mounted"
         while time.monotonic() < end:
             if self.process.poll() is not None:
                 raise RuntimeError(f"ended with {self.process.returncode}: {self.tail()}")
             try:
                 with open(path, "rb") as f:
-                    if f.read(1) == b"h":
+                    if f.read(1):
                         return
             except OSError as e:
                 if mounted(self.mnt):

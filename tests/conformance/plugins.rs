@@ -34,6 +34,13 @@ fn the_example_of_the_sdk_passes_on_a_scripted_origin() -> Result<()> {
 }
 
 #[test]
+fn a_block_store_passes_and_every_check_applies_to_it() -> Result<()> {
+    let (passed, text) = plugin_test("pattern_disk", &["--source", "pattern://x", "-o", "size=5000001"])?;
+    assert!(passed && text.contains(" 0 failed, 0 skipped"), "{text}");
+    Ok(())
+}
+
+#[test]
 fn s3_passes_with_a_real_server_behind_the_faults() -> Result<()> {
     let minio = Minio::start()?;
     let client = minio.client()?;

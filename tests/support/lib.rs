@@ -1,6 +1,6 @@
 //! What the whole-program tests stand on: real and scripted servers, the program under test, and its inputs.
 //!
-//! Three kinds of origin: [`minio`] is the real thing, built once outside the repository; [`s3_embedded`] is an
+//! Four kinds of origin: [`minio`] and [`ceph`] are the real things, built or installed once outside the repository; [`s3_embedded`] is an
 //! S3 server inside this process, good enough for the demo; [`scripted`] is a server that does exactly what a
 //! test tells it, including what no honest server does. [`mount`] runs `target/release/wasmount` as a process of
 //! its own, reads its log, and never leaves it or its mount behind. Everything that is started is stopped by its
@@ -8,6 +8,7 @@
 
 pub mod bounded;
 pub mod cache;
+pub mod ceph;
 pub mod config;
 pub mod keys;
 pub mod minio;

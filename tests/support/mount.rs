@@ -46,8 +46,16 @@ impl Launch {
     /// # Errors
     /// When the plugin has not been built.
     pub fn mount(source: &str, target: &Path, scratch: &Path) -> Result<Self> {
+        Self::mount_with("s3", source, target, scratch)
+    }
+
+    /// The same with another plugin of `target/plugins`.
+    ///
+    /// # Errors
+    /// When the plugin has not been built.
+    pub fn mount_with(plugin: &str, source: &str, target: &Path, scratch: &Path) -> Result<Self> {
         let launch = Self { arguments: vec!["mount".into()], target: target.to_path_buf() };
-        let launch = launch.arg(source).arg(target).arg("--plugin").arg(paths::plugin("s3")?);
+        let launch = launch.arg(source).arg(target).arg("--plugin").arg(paths::plugin(plugin)?);
         Ok(launch.allow_loopback().own_directories(scratch))
     }
 
@@ -72,6 +80,12 @@ impl Launch {
     #[must_use]
     pub fn option(self, key: &str, value: &str) -> Self {
         self.arg("-o").arg(format!("{key}={value}"))
+    }
+
+    /// Adds `--option KEY=VALUE`, whose value may have commas.
+    #[must_use]
+    pub fn long_option(self, key: &str, value: &str) -> Self {
+        self.arg("--option").arg(format!("{key}={value}"))
     }
 
     fn allow_loopback(self) -> Self {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what this repository's targets need and the machine lacks.
-#   usage: install.sh build|demo|test|bench
+#   usage: install.sh build|demo|test|test-ceph20|bench
+# WASMOUNT_WITHOUT_CEPH=1 leaves Ceph out, for systems without its packages; its tests then say that they are left out.
 # Rust and Go are the user's own: they are only checked, before anything is touched.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
@@ -11,6 +12,7 @@ command -v cargo >/dev/null && command -v rustup >/dev/null ||
   die "no cargo or no rustup on PATH. Get Rust with rustup: https://rustup.rs (the toolchain is chosen by rust-toolchain.toml)"
 
 needs_go() { [ "$PURPOSE" = test ] || [ "$PURPOSE" = bench ]; }
+needs_ceph() { [[ $PURPOSE == test* || $PURPOSE == bench ]] && [ "${WASMOUNT_WITHOUT_CEPH:-}" != 1 ]; }
 if needs_go && [ ! -x "$MINIO_BIN" ]; then
   command -v go >/dev/null ||
     die "no go on PATH; MinIO for the tests is built with Go 1.24 or newer: https://go.dev/dl/ (Debian 12's golang-go is too old)"
@@ -23,14 +25,24 @@ fi
 # --- what is missing -----------------------------------------------------------------------------------------
 # gcc and libc headers: linking Rust, and the assembler files of ring. ca-certificates: downloads.
 # fio does the benchmark's random reads; rclone and s3fs are the peers that Debian has.
-declare -A package_of=([cc]=build-essential [setpriv]=util-linux [mount]=mount [python3]=python3 [fio]=fio [rclone]=rclone [s3fs]=s3fs)
+# A Ceph cluster is a monitor, a manager and OSDs; its images are looked at with e2fsprogs, and ss cuts connections.
+declare -A package_of=([cc]=build-essential [setpriv]=util-linux [mount]=mount [python3]=python3 [fio]=fio [rclone]=rclone [s3fs]=s3fs
+  [ceph-mon]=ceph-mon [ceph-mgr]=ceph-mgr [ceph-osd]=ceph-osd [rbd]=ceph-common [rbd-fuse]=rbd-fuse
+  [mke2fs]=e2fsprogs [debugfs]=e2fsprogs [ss]=iproute2 [debootstrap]=debootstrap)
 missing=()
 tools=(cc setpriv mount)
 if [ "$PURPOSE" = bench ]; then tools+=(python3 fio rclone s3fs); fi
+if needs_ceph; then
+  if [ "$PURPOSE" = test-ceph20 ]; then tools+=(debootstrap); else tools+=(ceph-mon ceph-mgr ceph-osd rbd); fi
+  if [ "$PURPOSE" = bench ]; then tools+=(rbd-fuse); else tools+=(mke2fs debugfs ss); fi
+fi
 for tool in "${tools[@]}"; do
   command -v "$tool" >/dev/null || missing+=("${package_of[$tool]}")
 done
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
+
+# Several programs may be of one package.
+if [ "${#missing[@]}" -gt 0 ]; then mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u); fi
 
 say "This will install or build, where missing:"
 say "  - Debian packages: ${missing[*]:-none missing}"
@@ -39,12 +51,20 @@ if needs_go; then
   if [ -x "$MINIO_BIN" ]; then say "  - MinIO $MINIO_VERSION: there already"
   else say "  - MinIO $MINIO_VERSION with 'go install' into $WASMOUNT_TEST_CACHE (2 to 20 minutes, once)"; fi
 fi
+if needs_ceph && [ "$PURPOSE" = test-ceph20 ]; then
+  say "  - Ceph 20 in a Debian of its own in $WASMOUNT_TEST_CACHE (900 MB, a few minutes, once)"
+fi
 say "  - crates, as Cargo.lock names them; build output goes to ${CARGO_TARGET_DIR:-$REPOSITORY/target}"
 say ""
 
 if [ "${#missing[@]}" -gt 0 ]; then
-  command -v apt-get >/dev/null || die "please install with your package manager: ${missing[*]}"
+  command -v apt-get >/dev/null || die "please install with your package manager: ${missing[*]} (WASMOUNT_WITHOUT_CEPH=1 leaves out what Ceph needs)"
   as_root apt-get update -q
+  for package in "${missing[@]}"; do
+    if [[ $package == ceph-* ]] && ! apt-cache policy "$package" | grep -q 'Candidate: [0-9]'; then
+      die "this system has no package $package: install Ceph 16 or newer by other means, or leave its tests out with WASMOUNT_WITHOUT_CEPH=1"
+    fi
+  done
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
 fi
 
@@ -59,6 +79,9 @@ if needs_go && [ ! -x "$MINIO_BIN" ]; then
   # Moved in one step, so that an interrupted build leaves nothing that looks complete.
   mv "$work/minio" "$MINIO_BIN.new" && mv "$MINIO_BIN.new" "$MINIO_BIN"
 fi
+
+# --- Ceph 20 -------------------------------------------------------------------------------------------------
+if [ "$PURPOSE" = test-ceph20 ] && needs_ceph; then "$REPOSITORY/tests/servers/ceph-chroot" make; fi
 
 # --- FUSE ----------------------------------------------------------------------------------------------------
 if [ "$PURPOSE" != build ]; then

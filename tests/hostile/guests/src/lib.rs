@@ -4,6 +4,7 @@
 //! listing's prefix chooses in the same way.
 
 mod misdeeds;
+mod wires;
 
 use wasmount_sdk::{
     Body, Description, Endpoint, Error, GetOutcome, GetRequest, GetResponse, HeadOutcome, Info, ListPage,
@@ -57,7 +58,11 @@ impl ObjectStore for Hostile {
             .default_value("good")
             .integer("number", 1..=10, "A number.")
             .secret("secret", "A secret.");
-        Description::new("hostile", "0.0.0", "Misbehaves on request").scheme("hostile").options(options)
+        let mut description =
+            Description::new("hostile", "0.0.0", "Misbehaves on request").scheme("hostile").options(options);
+        description.network.tcp = true;
+        description.network.revealed_addresses = Some("the tests reveal some to it".into());
+        description
     }
 
     async fn open(mut mount: Mount) -> Result<(Self, Info)> {
@@ -145,6 +150,21 @@ impl ObjectStore for Hostile {
             ("connect", url) => misdeeds::connect(object, url).await,
             // The same as a file name, which has no slashes.
             ("connect-to", address) => misdeeds::connect(object, &format!("http://{address}/")).await,
+            ("tcp", argument) => {
+                let (what, address) = argument.split_once('/').unwrap_or((argument, ""));
+                let content = wires::speak(what, address).await?;
+                match content {
+                    Some(content) => {
+                        let size = content.len().unwrap_or(0);
+                        answer(Object { size, ..object }, 0, content)
+                    }
+                    None => answer(object, offset, zeros(length)?),
+                }
+            }
+            ("ciphers", _) => {
+                wires::ciphers()?;
+                answer(object, offset, zeros(length)?)
+            }
             (misdeed, _) => {
                 misdeeds::commit(misdeed).await?;
                 answer(object, offset, zeros(length)?)
