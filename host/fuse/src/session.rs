@@ -168,13 +168,24 @@ fn begin(
     let writer = PageWriter::start(session.notifier())?;
     fs.mounted(writer.pages(options.store_pages));
     let (tell, ended) = watch::channel(None);
+    let own = device.clone();
     std::thread::Builder::new().name("fuse-session".to_owned()).spawn(move || {
-        let outcome = session.run().map_err(|error| error.to_string());
+        let outcome = match session.run() {
+            Err(error) if was_unmounted(&error, &own) => Ok(()),
+            outcome => outcome.map_err(|error| error.to_string()),
+        };
         writer.end();
         // Nobody may be listening any more.
         let _ = tell.send(Some(outcome));
     })?;
     Ok(Mounted { target: target.to_owned(), device, backings, ended })
+}
+
+/// Whether a session ended in this way because it was unmounted: a request that the kernel hands over at that moment fails as one of
+/// an aborted connection does. But whoever aborts a connection leaves the mount.
+fn was_unmounted(error: &io::Error, device: &str) -> bool {
+    let aborted = rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::CONNABORTED);
+    aborted && mountinfo::read().is_ok_and(|mounts| mounts.iter().all(|entry| entry.device != device))
 }
 
 /// Makes an empty mount point of the target and returns its real path.

@@ -22,11 +22,6 @@ use cli::{Cli, Command, PluginCommand};
 use std::io::Write;
 use std::process::ExitCode;
 
-/// Each read makes and drops some forty small things, on several threads. glibc's allocator grows and shrinks its heaps for that with
-/// one and a half mprotect(2) per small file.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     limits::raise();

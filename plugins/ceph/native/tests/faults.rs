@@ -106,10 +106,13 @@ fn readers_do_not_notice() {
     readers.go_round();
     told("quiet");
 
+    let mut cut = 0;
     for _ in 0..20 {
-        assert!(client.cut().unwrap() > 0);
+        // A slow machine may not have connected again by now.
+        cut += client.cut().unwrap();
         std::thread::sleep(Duration::from_millis(30));
     }
+    assert!(cut >= 20, "{cut} connections were cut");
     readers.go_round();
     told("20 times all connections cut");
 
@@ -153,6 +156,8 @@ fn readers_do_not_notice() {
     };
     ceph(&["osd", "set", "pause"]);
     paused(true);
+    // What an OSD had been asked before.
+    pause(1);
     let before = readers.count();
     pause(2);
     assert_eq!(readers.count(), before, "nobody reads");
