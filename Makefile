@@ -12,6 +12,8 @@ SOAK_ROUNDS ?= 20
 # Repetitions of each measurement, and a directory with further clients to compare with, for `make bench`.
 BENCH_REPS ?= 5
 PEERS ?=
+# How long a CephFS is changed and read at the same time in each test of `make soak`, in seconds.
+COHERENCE_SECONDS ?= 600
 # Seconds of fuzzing in `make soak`, shared by all targets.
 FUZZ_SECONDS ?= 600
 
@@ -48,10 +50,11 @@ oracle:
 	@if [ "$${WASMOUNT_WITHOUT_CEPH:-}" = 1 ]; then echo "left out: WASMOUNT_WITHOUT_CEPH=1"; \
 	else cd tests/oracle && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/oracle cargo test; fi
 
-test-ceph20: ## RBD again, against Ceph 20 with its new keys, out of a chroot
+test-ceph20: ## RBD and CephFS again, against Ceph 20 with its new keys, out of a chroot
 	@./tests/tools/install.sh test-ceph20
 	@$(MAKE) --no-print-directory plugins host
-	CEPH_SUITE=sid cargo test --release -p wasmount-tests --no-fail-fast --test rbd --test rbd_errors --test rbd_faults
+	CEPH_SUITE=sid cargo test --release -p wasmount-tests --no-fail-fast --test rbd --test rbd_errors --test rbd_faults \
+	  --test cephfs --test cephfs_errors --test cephfs_coherence --test cephfs_faults
 
 check: ## formatting, lints and documentation, warnings as errors
 	@./tests/tools/install.sh build
@@ -68,7 +71,7 @@ bench: ## wasmount beside every peer on PATH or in PEERS=DIR, on one MinIO: a Ma
 	@$(MAKE) --no-print-directory plugins host
 	@PATH="$(if $(PEERS),$(abspath $(PEERS)):)$$PATH" BENCH_REPS=$(BENCH_REPS) python3 tests/bench/bench.py
 
-bench-ceph: ## RBD images beside rbd-fuse and bare RADOS, on one Ceph cluster: a Markdown table
+bench-ceph: ## CephFS beside ceph-fuse and RBD images beside rbd-fuse, on one Ceph cluster: a Markdown table
 	@./tests/tools/install.sh bench
 	@$(MAKE) --no-print-directory plugins host
 	@BENCH_REPS=$(BENCH_REPS) python3 tests/bench/ceph.py
@@ -77,11 +80,12 @@ fuzz: ## what Ceph's side or people may send, guided by coverage (FUZZ_SECONDS=6
 	@./tests/tools/install.sh build
 	./tests/tools/fuzz.sh $(FUZZ_SECONDS)
 
-soak: ## the seeded tests again and again with new seeds (SOAK_ROUNDS=20), and fuzzing (FUZZ_SECONDS=600)
+soak: ## the seeded tests again and again with new seeds (SOAK_ROUNDS=20), CephFS changed while it is read, and fuzzing
 	@./tests/tools/install.sh test
 	./tests/tools/fuzz.sh $(FUZZ_SECONDS)
 	@$(MAKE) --no-print-directory plugins
 	cargo build --release --workspace --bins --tests
+	WASMOUNT_SEED=$$(date +%s%N) WASMOUNT_COHERENCE_SECONDS=$(COHERENCE_SECONDS) cargo test --release --workspace --test cephfs_coherence
 	@for round in $$(seq $(SOAK_ROUNDS)); do \
 	  seed=$$(date +%s%N); echo "round $$round of $(SOAK_ROUNDS), WASMOUNT_SEED=$$seed"; \
 	  WASMOUNT_SEED=$$seed WASMOUNT_KILLS=50 cargo test --release --workspace \

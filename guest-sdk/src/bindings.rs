@@ -57,3 +57,22 @@ pub mod blocks {
         default_bindings_module: "wasmount_sdk::bindings::blocks",
     });
 }
+
+/// What a file system exports beside `lifecycle`.
+pub mod files {
+    wit_bindgen::generate!({
+        inline: "
+            package wasmount:sdk;
+            world files-only {
+                export wasmount:plugin/files@0.1.0;
+            }
+        ",
+        path: "../wit",
+        with: {
+            "wasmount:plugin/types@0.1.0": crate::bindings::wasmount::plugin::types,
+            "wasmount:plugin/buffers@0.1.0": crate::bindings::wasmount::plugin::buffers,
+        },
+        pub_export_macro: true,
+        default_bindings_module: "wasmount_sdk::bindings::files",
+    });
+}

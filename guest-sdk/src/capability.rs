@@ -1,7 +1,8 @@
 //! What most stores can do, to start from.
 
 use crate::bindings::wasmount::plugin::capabilities::{
-    BlockCapabilities, BlockOperations, Listing, ObjectCapabilities, Pinning, ProviderCapabilities,
+    BlockCapabilities, BlockOperations, Coherence, FileCapabilities, FileOperations, Listing,
+    ObjectCapabilities, Pinning, ProviderCapabilities,
 };
 
 impl ObjectCapabilities {
@@ -46,6 +47,31 @@ impl BlockCapabilities {
     }
 }
 
+impl FileCapabilities {
+    /// A read-only file system without any optional operation, coherent by time alone, of which up to 1 MiB can be read at once. Change the
+    /// fields that differ:
+    ///
+    /// ```
+    /// use wasmount_sdk::{Coherence, FileCapabilities, FileOperations};
+    ///
+    /// let operations = FileOperations::SYMLINKS | FileOperations::DIRECTORY_ATTRIBUTES;
+    /// let capabilities =
+    ///     FileCapabilities { operations, coherence: Coherence::Pushed, ..FileCapabilities::read_only() };
+    /// assert!(!capabilities.writable);
+    /// ```
+    pub fn read_only() -> Self {
+        Self {
+            operations: FileOperations::empty(),
+            coherence: Coherence::Timed,
+            writable: false,
+            max_read: 1 << 20,
+            max_write: 0,
+            max_name: 255,
+            max_file: i64::MAX as u64,
+        }
+    }
+}
+
 impl From<ObjectCapabilities> for ProviderCapabilities {
     fn from(capabilities: ObjectCapabilities) -> Self {
         Self::Objects(capabilities)
@@ -55,5 +81,11 @@ impl From<ObjectCapabilities> for ProviderCapabilities {
 impl From<BlockCapabilities> for ProviderCapabilities {
     fn from(capabilities: BlockCapabilities) -> Self {
         Self::Blocks(capabilities)
+    }
+}
+
+impl From<FileCapabilities> for ProviderCapabilities {
+    fn from(capabilities: FileCapabilities) -> Self {
+        Self::Files(capabilities)
     }
 }

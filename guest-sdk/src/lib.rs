@@ -2,7 +2,7 @@
 //!
 //! A plugin is a WebAssembly component that knows one storage protocol. It holds no sockets, files or secrets: it builds requests,
 //! the host sends them, and the bytes of objects stay in the host. What is left to write is small: a table of options, and three
-//! functions of [`ObjectStore`], or six of [`BlockStore`].
+//! functions of [`ObjectStore`], six of [`BlockStore`], or six of [`FileStore`].
 //!
 //! ```
 //! use wasmount_sdk::http::Request;
@@ -61,8 +61,8 @@
 //! for `wasm32-wasip2`. `examples/static-site` is a complete one.
 //!
 //! # What is here
-//! - [`ObjectStore`] and [`export_object_store!`], [`BlockStore`] and [`export_block_store!`], with the records their functions take and
-//!   return.
+//! - [`ObjectStore`] and [`export_object_store!`], [`BlockStore`] and [`export_block_store!`], [`FileStore`] and [`export_file_store!`], with
+//!   the records their functions take and return (those of file systems in [`files`]); [`notify`]: what is no longer true.
 //! - [`Description`], [`Options`] and [`Settings`]: options declared as data, read with their types.
 //! - [`tcp`] and [`crypto`]: connections for protocols that are not HTTP, with payload that stays in the host; [`task`]: work that goes
 //!   on between calls.
@@ -96,9 +96,12 @@ pub mod crypto;
 mod description;
 mod error;
 mod export;
+mod file_store;
+pub mod files;
 pub mod http;
 pub mod log;
 mod mount;
+pub mod notify;
 mod options;
 mod panic;
 pub mod percent;
@@ -111,6 +114,7 @@ pub mod time;
 
 pub use block_store::BlockStore;
 pub use error::Result;
+pub use file_store::FileStore;
 pub use mount::{Info, Mount, Settings};
 pub use options::Options;
 pub use retry::retry;
@@ -133,10 +137,9 @@ pub use bindings::objects::exports::wasmount::plugin::objects_write::{
 };
 pub use bindings::wasmount::plugin::buffers::{Body, Buffer, DigestAlgorithm, Piece};
 pub use bindings::wasmount::plugin::capabilities::{
-    BlockCapabilities, BlockOperations, Listing, MultipartLimits, ObjectCapabilities, ObjectWriting, Pinning,
-    ProviderCapabilities, WriteConditions,
+    BlockCapabilities, BlockOperations, Coherence, FileCapabilities, FileOperations, Listing,
+    MultipartLimits, ObjectCapabilities, ObjectWriting, Pinning, ProviderCapabilities, WriteConditions,
 };
-pub use bindings::wasmount::plugin::notify;
 pub use bindings::wasmount::plugin::options::{
     Endpoint, EndpointRule, IntegerRule, OptionKind, OptionSetting, OptionSpec, OptionValue, SecretRule,
 };
@@ -150,5 +153,6 @@ pub use bindings::wasmount::plugin::types::{
 #[doc(hidden)]
 pub mod __export {
     pub use crate::export::blocks::{Blocks, check as check_blocks};
+    pub use crate::export::files::{Files, check as check_files};
     pub use crate::export::objects::{Objects, check as check_objects};
 }

@@ -41,6 +41,20 @@ fn a_block_store_passes_and_every_check_applies_to_it() -> Result<()> {
 }
 
 #[test]
+fn a_file_system_passes_and_every_check_applies_to_it() -> Result<()> {
+    let (passed, text) = plugin_test("memory_tree", &["--source", "tree://x"])?;
+    assert!(passed && text.contains(" 0 failed, 0 skipped"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_file_system_that_lies_does_not_pass() -> Result<()> {
+    let (passed, text) = plugin_test("hostile_tree", &["--source", "hostile-tree://x"])?;
+    assert!(!passed, "{text}");
+    Ok(())
+}
+
+#[test]
 fn s3_passes_with_a_real_server_behind_the_faults() -> Result<()> {
     let minio = Minio::start()?;
     let client = minio.client()?;

@@ -92,7 +92,7 @@ impl FluidFiles {
     }
 
     /// Takes a configuration that real Fluid produced, with the target path replaced and each string in `replace`
-    /// substituted in its option values.
+    /// substituted where it is a mount point or an option's value.
     ///
     /// # Errors
     /// When the fixture cannot be read or is no such configuration.
@@ -103,13 +103,14 @@ impl FluidFiles {
         let object = config.as_object_mut().context("a golden config is an object")?;
         object.insert("targetPath".to_owned(), json!(self.target()));
         for mount in object.get_mut("mounts").and_then(Value::as_array_mut).into_iter().flatten() {
-            for value in mount.get_mut("options").and_then(Value::as_object_mut).into_iter().flatten() {
-                for (from, to) in replace {
-                    if value.1 == from {
-                        *value.1 = json!(to);
-                    }
+            let substitute = |value: &mut Value| {
+                if let Some((_, to)) = replace.iter().find(|(from, _)| *value == *from) {
+                    *value = json!(to);
                 }
-            }
+            };
+            mount.get_mut("mountPoint").into_iter().for_each(substitute);
+            let options = mount.get_mut("options").and_then(Value::as_object_mut);
+            options.into_iter().flatten().map(|(_, value)| value).for_each(substitute);
         }
         self.write_config(&config)
     }

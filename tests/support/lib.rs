@@ -11,6 +11,7 @@ pub mod cache;
 pub mod ceph;
 pub mod config;
 pub mod keys;
+pub mod listing;
 pub mod minio;
 pub mod mount;
 pub mod mountinfo;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use rustix::mount::{UnmountFlags, unmount};
 
 use crate::bounded::{SOON, wait_for};
@@ -17,6 +17,8 @@ use crate::process::{Log, Process};
 /// How to start `wasmount`; see [`Launch::run`] and [`Launch::mount`].
 #[derive(Debug)]
 pub struct Launch {
+    /// What runs the program, with its arguments.
+    under: Vec<OsString>,
     arguments: Vec<OsString>,
     target: PathBuf,
 }
@@ -32,7 +34,7 @@ impl Launch {
 
     /// `wasmount run` on these files without any plugin or grant.
     pub fn bare_run(files: &FluidFiles) -> Self {
-        Self { arguments: vec!["run".into()], target: files.target() }
+        Self { under: vec![], arguments: vec!["run".into()], target: files.target() }
             .arg("--config")
             .arg(files.config_file())
             .arg("--secrets-dir")
@@ -54,7 +56,7 @@ impl Launch {
     /// # Errors
     /// When the plugin has not been built.
     pub fn mount_with(plugin: &str, source: &str, target: &Path, scratch: &Path) -> Result<Self> {
-        let launch = Self { arguments: vec!["mount".into()], target: target.to_path_buf() };
+        let launch = Self { under: vec![], arguments: vec!["mount".into()], target: target.to_path_buf() };
         let launch = launch.arg(source).arg(target).arg("--plugin").arg(paths::plugin(plugin)?);
         Ok(launch.allow_loopback().own_directories(scratch))
     }
@@ -73,6 +75,13 @@ impl Launch {
         if let Some(old) = at.and_then(|at| self.arguments.get_mut(at + 1)) {
             *old = value.into();
         }
+        self
+    }
+
+    /// Lets another program run it, which must become it (`exec`), such as `nsenter`.
+    #[must_use]
+    pub fn under(mut self, program: &str, arguments: &[&str]) -> Self {
+        self.under = std::iter::once(program).chain(arguments.iter().copied()).map(OsString::from).collect();
         self
     }
 
@@ -104,8 +113,11 @@ impl Launch {
         if !Path::new("/dev/fuse").exists() {
             bail!("no /dev/fuse: these tests mount for real");
         }
-        let process = Process::start(&paths::wasmount()?, |command| {
-            command.args(&self.arguments);
+        let mut words = self.under;
+        words.push(paths::wasmount()?.into_os_string());
+        let (program, arguments) = words.split_first().context("a program")?;
+        let process = Process::start(Path::new(program), |command| {
+            command.args(arguments).args(&self.arguments);
             // A proxy of the machine must not come between the program and 127.0.0.1.
             for name in
                 ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "MOUNT_OPTIONS", "WASMOUNT_LOG"]

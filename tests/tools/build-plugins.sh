@@ -9,11 +9,11 @@ TARGET_DIR=${CARGO_TARGET_DIR:-$REPOSITORY/target}
 
 # A target directory of their own: guests may be built by another rustc than the host (see setup-wasm.sh).
 cargo build --profile plugin --target wasm32-unknown-unknown --target-dir "$TARGET_DIR/guest" \
-  -p wasmount-plugin-s3 -p wasmount-plugin-rbd -p wasmount-example-static-site -p wasmount-example-pattern-disk \
-  -p wasmount-hostile-guest
+  -p wasmount-plugin-s3 -p wasmount-plugin-rbd -p wasmount-plugin-cephfs -p wasmount-example-static-site -p wasmount-example-pattern-disk \
+  -p wasmount-example-memory-tree -p wasmount-hostile-guest -p wasmount-hostile-tree
 
 mkdir -p "$TARGET_DIR/plugins"
-for name in s3 rbd static_site pattern_disk hostile; do
+for name in s3 rbd cephfs static_site pattern_disk memory_tree hostile hostile_tree; do
   built=$TARGET_DIR/guest/wasm32-unknown-unknown/plugin/$name.wasm
   [ -e "$built" ] || die "the build left no $built"
   # Replaced by rename: a host that is running keeps the file it has opened.

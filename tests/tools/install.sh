@@ -25,15 +25,17 @@ fi
 # --- what is missing -----------------------------------------------------------------------------------------
 # gcc and libc headers: linking Rust, and the assembler files of ring. ca-certificates: downloads.
 # fio does the benchmark's random reads; rclone and s3fs are the peers that Debian has.
-# A Ceph cluster is a monitor, a manager and OSDs; its images are looked at with e2fsprogs, and ss cuts connections.
+# A Ceph cluster is a monitor, a manager, OSDs and MDSs, and ceph-fuse is its other client; images are looked at with e2fsprogs,
+# ss cuts connections, and ip (iproute2, too) makes a network that can be taken away.
 declare -A package_of=([cc]=build-essential [setpriv]=util-linux [mount]=mount [python3]=python3 [fio]=fio [rclone]=rclone [s3fs]=s3fs
-  [ceph-mon]=ceph-mon [ceph-mgr]=ceph-mgr [ceph-osd]=ceph-osd [rbd]=ceph-common [rbd-fuse]=rbd-fuse
+  [ceph-mon]=ceph-mon [ceph-mgr]=ceph-mgr [ceph-osd]=ceph-osd [ceph-mds]=ceph-mds [rbd]=ceph-common [rbd-fuse]=rbd-fuse
+  [ceph-fuse]=ceph-fuse
   [mke2fs]=e2fsprogs [debugfs]=e2fsprogs [ss]=iproute2 [debootstrap]=debootstrap)
 missing=()
 tools=(cc setpriv mount)
 if [ "$PURPOSE" = bench ]; then tools+=(python3 fio rclone s3fs); fi
 if needs_ceph; then
-  if [ "$PURPOSE" = test-ceph20 ]; then tools+=(debootstrap); else tools+=(ceph-mon ceph-mgr ceph-osd rbd); fi
+  if [ "$PURPOSE" = test-ceph20 ]; then tools+=(debootstrap); else tools+=(ceph-mon ceph-mgr ceph-osd ceph-mds ceph-fuse rbd); fi
   if [ "$PURPOSE" = bench ]; then tools+=(rbd-fuse); else tools+=(mke2fs debugfs ss); fi
 fi
 for tool in "${tools[@]}"; do

@@ -1,13 +1,9 @@
 //! The exports of a block store.
 
-use super::Slot;
+use super::{export_lifecycle, store};
 use crate::bindings::blocks::exports::wasmount::plugin::blocks;
-use crate::bindings::exports::wasmount::plugin::lifecycle;
-use crate::mount::Mount;
 use crate::{BlockStore, Body, Buffer, Result};
 use std::marker::PhantomData;
-
-thread_local!(static STORE: Slot = const { Slot::new() });
 
 /// Makes a type that implements [`BlockStore`] the component's exports. Once per crate.
 ///
@@ -52,47 +48,19 @@ pub const fn check<T: BlockStore>() {}
 #[derive(Debug)]
 pub struct Blocks<T>(PhantomData<T>);
 
-impl<T: BlockStore> lifecycle::Guest for Blocks<T> {
-    fn describe() -> lifecycle::Description {
-        crate::panic::install();
-        T::describe()
-    }
-
-    async fn open(mount: lifecycle::Mount) -> Result<lifecycle::Info> {
-        crate::panic::install();
-        let (store, info) = T::open(Mount::new(mount)).await?;
-        STORE.with(|slot| slot.fill(store));
-        Ok(info.into_wire())
-    }
-
-    async fn check() -> Result<()> {
-        STORE.with(Slot::get::<T>)?.check().await
-    }
-
-    async fn export_state() -> Result<Option<lifecycle::SavedState>> {
-        let state = STORE.with(Slot::get::<T>)?.export_state().await?;
-        STORE.with(Slot::clear);
-        Ok(state)
-    }
-
-    async fn close() -> Result<()> {
-        let store = STORE.with(Slot::get::<T>)?;
-        STORE.with(Slot::clear);
-        store.close().await
-    }
-}
+export_lifecycle!(Blocks, BlockStore);
 
 impl<T: BlockStore> blocks::Guest for Blocks<T> {
     async fn list_images(continuation: Option<String>, limit: u32) -> Result<blocks::ImagePage> {
-        STORE.with(Slot::get::<T>)?.list_images(continuation, limit).await
+        store::<T>()?.list_images(continuation, limit).await
     }
 
     async fn get_image(image: String) -> Result<blocks::Image> {
-        STORE.with(Slot::get::<T>)?.get_image(image).await
+        store::<T>()?.get_image(image).await
     }
 
     async fn list_snapshots(image: String) -> Result<Vec<blocks::Snapshot>> {
-        STORE.with(Slot::get::<T>)?.list_snapshots(image).await
+        store::<T>()?.list_snapshots(image).await
     }
 
     async fn open_image(
@@ -100,38 +68,38 @@ impl<T: BlockStore> blocks::Guest for Blocks<T> {
         snapshot: Option<String>,
         how: blocks::Access,
     ) -> Result<blocks::Opened> {
-        STORE.with(Slot::get::<T>)?.open_image(image, snapshot, how).await
+        store::<T>()?.open_image(image, snapshot, how).await
     }
 
     async fn refresh(handle: u64) -> Result<blocks::Geometry> {
-        STORE.with(Slot::get::<T>)?.refresh(handle).await
+        store::<T>()?.refresh(handle).await
     }
 
     async fn read(handle: u64, offset: u64, length: u32) -> Result<Body> {
-        STORE.with(Slot::get::<T>)?.read(handle, offset, length).await
+        store::<T>()?.read(handle, offset, length).await
     }
 
     async fn next_extent(handle: u64, offset: u64, length: u64) -> Result<blocks::Extent> {
-        STORE.with(Slot::get::<T>)?.next_extent(handle, offset, length).await
+        store::<T>()?.next_extent(handle, offset, length).await
     }
 
     async fn write(handle: u64, offset: u64, data: Buffer, force_unit_access: bool) -> Result<()> {
-        STORE.with(Slot::get::<T>)?.write(handle, offset, data, force_unit_access).await
+        store::<T>()?.write(handle, offset, data, force_unit_access).await
     }
 
     async fn write_zeroes(handle: u64, offset: u64, length: u64, free: bool) -> Result<()> {
-        STORE.with(Slot::get::<T>)?.write_zeroes(handle, offset, length, free).await
+        store::<T>()?.write_zeroes(handle, offset, length, free).await
     }
 
     async fn discard(handle: u64, offset: u64, length: u64) -> Result<()> {
-        STORE.with(Slot::get::<T>)?.discard(handle, offset, length).await
+        store::<T>()?.discard(handle, offset, length).await
     }
 
     async fn flush(handle: u64) -> Result<()> {
-        STORE.with(Slot::get::<T>)?.flush(handle).await
+        store::<T>()?.flush(handle).await
     }
 
     async fn close_image(handle: u64) -> Result<()> {
-        STORE.with(Slot::get::<T>)?.close_image(handle).await
+        store::<T>()?.close_image(handle).await
     }
 }

@@ -80,9 +80,11 @@ impl Bench {
 pub(crate) async fn open(source: &dyn ProviderSource) -> Result<Arc<dyn ObjectStore>, Error> {
     match source.open(within(PATIENCE)).await? {
         (Provider::Objects(store), _) => Ok(store),
-        (Provider::Blocks(_), _) => {
-            Err(Error::new(ErrorKind::Corrupt, Blame::Host, "a block store was opened as an object store"))
-        }
+        (Provider::Blocks(_) | Provider::Files(_), _) => Err(Error::new(
+            ErrorKind::Corrupt,
+            Blame::Host,
+            "another kind of store was opened as an object store",
+        )),
     }
 }
 

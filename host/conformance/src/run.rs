@@ -1,6 +1,6 @@
 //! Putting a run together: plugin, origin, options.
 
-use crate::bench::{Bench, list_all, open};
+use crate::bench::{Bench, MakeSource, list_all, open};
 use crate::origin::files::Files;
 use crate::origin::forward::Forward;
 use crate::origin::objects::Objects;
@@ -9,6 +9,7 @@ use crate::origin::{Handler, Origin};
 use crate::report::Report;
 use crate::suite;
 use crate::suite::blocks::BlockBench;
+use crate::suite::files::FileBench;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,22 +59,30 @@ pub async fn run(host: &Arc<PluginHost>, options: Options) -> Result<Report, Err
     let plugin = host.load(&options.plugin)?;
     match plugin.kind() {
         Kind::Objects => run_objects(host, &plugin, options).await,
-        Kind::Blocks => run_blocks(host, &plugin, options).await,
+        Kind::Files => {
+            let bench = FileBench::new(real_source(host, &plugin, options)?).await?;
+            Ok(suite::files::run(&bench).await)
+        }
+        Kind::Blocks => {
+            let bench = BlockBench::new(real_source(host, &plugin, options)?).await?;
+            Ok(suite::blocks::run(&bench).await)
+        }
     }
 }
 
-/// A block store is tested against a real one: its mount point and options say which.
-async fn run_blocks(host: &Arc<PluginHost>, plugin: &Arc<Plugin>, options: Options) -> Result<Report, Error> {
+/// Block stores and file systems are tested against real ones: mount point and options say which.
+fn real_source(host: &Arc<PluginHost>, plugin: &Arc<Plugin>, options: Options) -> Result<MakeSource, Error> {
+    let kind = plugin.kind();
     let name = &plugin.description().name;
     if options.endpoint.is_some() || options.script.is_some() {
         return Err(invalid(format!(
-            "{name} is a block store: the suite can serve none by itself, and stands in the middle of none; leave --endpoint and \
+            "{name} is a {kind}: the suite can serve none by itself, and stands in the middle of none; leave --endpoint and \
              --script out, and name a storage system with --source and -o"
         )));
     }
     let mount_point = options.mount_point.ok_or_else(|| {
         let scheme = plugin.description().schemes.first().map_or("SCHEME", String::as_str);
-        invalid(format!("{name} is a block store; say which to test against, with --source {scheme}://..."))
+        invalid(format!("{name} is a {kind}; say which to test against, with --source {scheme}://..."))
     })?;
     let (given, plugin, host) = (options.options, plugin.clone(), host.clone());
     let client = HttpClient::new(tokio::runtime::Handle::current());
@@ -84,8 +93,7 @@ async fn run_blocks(host: &Arc<PluginHost>, plugin: &Arc<Plugin>, options: Optio
         let spec = spec(&mount_point, given.iter().cloned().chain(more).collect());
         Ok(Arc::new(host.mount(plugin.clone(), spec, client.clone(), reach.clone())))
     };
-    let bench = BlockBench::new(Box::new(source)).await?;
-    Ok(suite::blocks::run(&bench).await)
+    Ok(Box::new(source))
 }
 
 /// An object store is tested against an origin that can be made to misbehave.

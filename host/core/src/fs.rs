@@ -12,8 +12,17 @@ use wasmount_types::{Attr, Blame, Error, ErrorKind, Fh, FileKind, Ino, Name, Req
 pub struct Entry {
     /// Its attributes; `attr.ino` is its number.
     pub attr: Attr,
-    /// How long name and attributes may be used without asking again.
+    /// How long the name may be used without asking again.
     pub ttl: Duration,
+    /// How long the attributes may be used without asking again.
+    pub attr_ttl: Duration,
+}
+
+impl Entry {
+    /// A node whose name and attributes hold equally long.
+    pub fn new(attr: Attr, ttl: Duration) -> Self {
+        Self { attr, ttl, attr_ttl: ttl }
+    }
 }
 
 /// An open file.
@@ -29,6 +38,17 @@ pub struct OpenFile {
     /// A local file with exactly these bytes, which the kernel may read in our place. The adapter decides whether it does;
     /// reads through the handle must work in any case.
     pub backing: Option<Arc<OwnedFd>>,
+}
+
+/// An open directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenDirectory {
+    /// Its handle.
+    pub fh: Fh,
+    /// The kernel may keep what is listed through this handle, until it is told to drop the directory's pages.
+    pub cache: bool,
+    /// What the kernel keeps of the listing from before this open is still true. Otherwise it drops that.
+    pub keep_cache: bool,
 }
 
 /// Bytes of a file.
@@ -73,8 +93,12 @@ pub struct FsStats {
     pub blocks: u64,
     /// Free blocks. `blocks - blocks_free` is what Fluid reports as the size of a Dataset.
     pub blocks_free: u64,
+    /// Free blocks that anybody may use.
+    pub blocks_available: u64,
     /// All nodes.
     pub files: u64,
+    /// Nodes that could still be made.
+    pub files_free: u64,
     /// Longest name in bytes.
     pub name_max: u32,
 }
@@ -118,6 +142,12 @@ pub trait FileSystem: Send + Sync + 'static {
     /// Attributes of a node the kernel knows. They never change during the life of a file's node, unless its bytes may change too.
     fn getattr(&self, ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<Entry, Error>>;
 
+    /// Target of a symbolic link: bytes, as they are. `invalid` for what is none.
+    fn readlink(&self, _ctx: RequestCtx, _ino: Ino) -> BoxFuture<'_, Result<Bytes, Error>> {
+        let message = "this file system has no symbolic links";
+        Box::pin(std::future::ready(Err(Error::new(ErrorKind::Invalid, Blame::Caller, message))))
+    }
+
     /// Opens a file for reading. `stale` when the name stands for another version by now: the kernel then
     /// looks the name up again.
     fn open(&self, ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<OpenFile, Error>>;
@@ -147,7 +177,7 @@ pub trait FileSystem: Send + Sync + 'static {
     fn release(&self, fh: Fh);
 
     /// Opens a directory. The listing behind a handle is a snapshot in time per page, without duplicates.
-    fn opendir(&self, ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<Fh, Error>>;
+    fn opendir(&self, ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<OpenDirectory, Error>>;
 
     /// Entries of an open directory; empty at its end.
     fn readdir(
@@ -160,8 +190,9 @@ pub trait FileSystem: Send + Sync + 'static {
     /// Closes a directory.
     fn releasedir(&self, fh: Fh);
 
-    /// Size of the file system. Answers from memory: never waits for a provider.
-    fn statfs(&self) -> FsStats;
+    /// Size of the file system as it is seen from a node: quotas make it differ between directories. At the root it never waits for a
+    /// provider.
+    fn statfs(&self, ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<FsStats, Error>>;
 
     /// Value of an extended attribute; `no-attribute` if there is none.
     fn getxattr<'a>(

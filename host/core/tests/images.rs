@@ -116,6 +116,56 @@ async fn a_snapshot_keeps_its_pages_and_a_live_image_does_not() {
     assert_eq!(store.requests().1, reads, "from memory or disk alone");
 }
 
+/// 4 KiB at places that have nothing to do with each other.
+async fn scattered(
+    fs: &MountTable,
+    fh: wasmount_types::Fh,
+    random: &mut Random,
+    size: usize,
+    content: &[u8],
+) {
+    for _ in 0..200 {
+        let at = random.below(size as u64 / 4096) as usize * 4096;
+        let read = fs.read(ctx(), fh, at as u64, 4096).await.unwrap();
+        assert_eq!(read.bytes[..], content[at..at + 4096]);
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_live_image_that_keeps_being_hit_is_given_to_the_kernel_for_as_long_as_nobody_opens_it_again() {
+    const SIZE: usize = 16 * MIB;
+    let store = MemoryBlocks::new(1 << 20, true);
+    store.resize("disk", SIZE);
+    let mut random = Random::new(5);
+    store.write("disk", 0, &random.bytes(SIZE));
+    let kernel = Arc::new(MemoryKernel::default());
+    let fs = mount(&store);
+    fs.mounted(kernel.clone());
+    let ino = stat(&fs, "disk").await.unwrap().attr.ino;
+    let before = store.content("disk", None).unwrap();
+    let first = fs.open(ctx(), ino).await.unwrap();
+    scattered(&fs, first.fh, &mut random, SIZE, &before).await;
+    let stored = kernel.take();
+    let bytes: usize = stored.iter().map(|(.., bytes)| bytes.len()).sum();
+    assert!(bytes > SIZE / 2, "{bytes} of {SIZE} bytes");
+    assert!(stored.iter().all(|(node, at, bytes)| {
+        let at = *at as usize;
+        *node == ino && before[at..at + bytes.len()] == bytes[..]
+    }));
+    // Others change it: what the first open learned is of no use to the second, and never comes to the kernel any more.
+    store.write("disk", 0, &random.bytes(SIZE));
+    let after = store.content("disk", None).unwrap();
+    let second = fs.open(ctx(), ino).await.unwrap();
+    scattered(&fs, first.fh, &mut random, SIZE, &after).await;
+    scattered(&fs, second.fh, &mut random, SIZE, &after).await;
+    let stored = kernel.take();
+    assert!(!stored.is_empty());
+    for (_, at, bytes) in stored {
+        assert_eq!(bytes[..], after[at as usize..at as usize + bytes.len()]);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_live_image_is_one_node_whose_size_is_that_of_the_newest_open() {
     let store = disk();

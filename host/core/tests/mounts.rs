@@ -68,7 +68,7 @@ async fn the_first_access_waits_for_a_slow_mount_but_not_for_ever() {
         let fs = table(vec![(slow, Place::Root, ObjectFsConfig::default())], ReadConfig::default());
         let begin = tokio::time::Instant::now();
         assert!(fs.getattr(ctx(), Ino::ROOT).await.is_ok());
-        assert!(fs.statfs().blocks > 0);
+        assert!(fs.statfs(ctx(), Ino::ROOT).await.unwrap().blocks > 0);
         assert_eq!(begin.elapsed(), Duration::ZERO, "the root never waits");
         match stat(&fs, "/f").await {
             Ok(_) => assert!(arrives),
@@ -85,7 +85,7 @@ async fn entries_from_memory_come_before_the_error_of_a_root_mount() {
     let good = MemorySource::new(MountId::new("good"), store());
     let good = (good, Place::at("/g").unwrap(), ObjectFsConfig::default());
     let fs = table(vec![(bad, Place::Root, ObjectFsConfig::default()), good], ReadConfig::default());
-    let fh = fs.opendir(ctx(), Ino::ROOT).await.unwrap();
+    let fh = fs.opendir(ctx(), Ino::ROOT).await.unwrap().fh;
     let request = |offset| wasmount_core::fs::ReadDir { offset, limit: 10, plus: false };
     let first = fs.readdir(ctx(), fh, request(0)).await.unwrap();
     assert_eq!(first.iter().map(|entry| entry.name.to_string()).collect::<Vec<_>>(), ["g"]);

@@ -168,7 +168,7 @@ async fn attributes() {
     assert_eq!(fs.getxattr(ctx(), ino, b"user.wasmount.key").await.unwrap(), "d/f");
     assert_eq!(fs.getxattr(ctx(), ino, b"user.wasmount.version").await.unwrap(), "v1");
     assert_eq!(fs.listxattr(ctx(), ino).await.unwrap(), [xattr::KEY.as_bytes(), xattr::VERSION.as_bytes()]);
-    let stats = fs.statfs();
+    let stats = fs.statfs(ctx(), Ino::ROOT).await.unwrap();
     assert!(stats.blocks > 0 && stats.blocks_free > 0 && stats.files > 0);
 }
 

@@ -9,16 +9,23 @@
 //! Mounting cleans up first: what a dead predecessor left at the target is detached ([`stale`]), and never
 //! anything that somebody else uses. After mounting, the kernel's read-ahead is raised ([`bdi`]).
 //!
+//! What the kernel is told unasked (bytes, dropped pages, attributes and names) goes through `kernel`; how long it waits
+//! for us is said in `patience`.
+//!
 //! A file that lies wholly in the disk cache is handed to the kernel, which then reads it by itself ([`Passthrough`]).
 
 mod adapter;
 mod attach;
 pub mod bdi;
+mod device;
+mod drops;
 mod init;
+mod kernel;
 mod mountinfo;
 mod options;
 mod pages;
 mod passthrough;
+mod patience;
 mod readdir;
 mod reply;
 mod serve;

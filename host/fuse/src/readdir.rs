@@ -141,7 +141,9 @@ pub(crate) fn answer_plus(fs: &dyn FileSystem, fit: &Fit, chunk: Chunk, mut repl
         if !full {
             let attr = reply::file_attr(&found.attr);
             let name = OsStr::from_bytes(entry.name.as_bytes());
-            full = reply.add(attr.ino, entry.next_offset + DOTS, name, &found.ttl, &attr, Generation(0));
+            // fuser has but one time for name and attributes.
+            let ttl = found.ttl.min(found.attr_ttl);
+            full = reply.add(attr.ino, entry.next_offset + DOTS, name, &ttl, &attr, Generation(0));
         }
         if full {
             fs.forget(found.attr.ino, 1);

@@ -2,10 +2,11 @@
 
 use crate::passthrough::Backings;
 use crate::serve::Given;
+use bytes::Bytes;
 use fuser::{
     Errno, FileAttr, FileHandle, FileType, FopenFlags, INodeNo, ReplyData, ReplyLseek, ReplyOpen, ReplyXattr,
 };
-use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
 use wasmount_core::errno::errno;
 use wasmount_core::fs::{OpenFile, ReadData};
 use wasmount_types::{Attr, Error, ErrorKind, FileKind, InvalidName};
@@ -26,26 +27,30 @@ pub(crate) fn file_type(kind: FileKind) -> FileType {
         FileKind::Directory => FileType::Directory,
         FileKind::Regular => FileType::RegularFile,
         FileKind::Symlink => FileType::Symlink,
+        FileKind::Fifo => FileType::NamedPipe,
+        FileKind::Socket => FileType::Socket,
+        FileKind::BlockDevice => FileType::BlockDevice,
+        FileKind::CharacterDevice => FileType::CharDevice,
     }
 }
 
 /// Attributes of a node.
 pub(crate) fn file_attr(attr: &Attr) -> FileAttr {
-    let time = SystemTime::from(attr.mtime);
     FileAttr {
         ino: INodeNo(attr.ino.0),
         size: attr.size,
         blocks: attr.blocks(),
-        atime: time,
-        mtime: time,
-        ctime: time,
-        crtime: time,
+        atime: attr.atime.into(),
+        mtime: attr.mtime.into(),
+        ctime: attr.ctime.into(),
+        // Not in the answer of Linux.
+        crtime: UNIX_EPOCH,
         kind: file_type(attr.kind),
         perm: attr.perm,
         nlink: attr.nlink,
         uid: attr.uid,
         gid: attr.gid,
-        rdev: 0,
+        rdev: attr.device,
         // Also the buffer size of many language runtimes: larger would make their random reads fetch too much.
         blksize: 4096,
         flags: 0,
@@ -75,6 +80,19 @@ pub(crate) fn opened(backings: &Backings, ino: INodeNo, file: &OpenFile, reply: 
         reply.opened(fh, flags);
     }
     Given { passthrough: backing.is_some(), ..Given::default() }
+}
+
+/// Longest target of a symbolic link that the kernel takes: it wants a page with room for a NUL.
+const MAX_TARGET: usize = 4095;
+
+/// Answers READLINK.
+pub(crate) fn target(result: Result<Bytes, Error>, reply: ReplyData) -> Given {
+    match result {
+        Ok(target) if target.len() > MAX_TARGET => reply.error(errno_of_kind(ErrorKind::NameTooLong)),
+        Ok(target) => reply.data(&target),
+        Err(error) => reply.error(errno_of(&error)),
+    }
+    Given::default()
 }
 
 /// Answers READ.

@@ -1,10 +1,12 @@
 //! A mount from beginning to end.
 
 use crate::adapter::Adapter;
-use crate::init::Init;
+use crate::device::Device;
+use crate::init::{Handshake, Init};
+use crate::kernel::KernelSide;
 use crate::options::MountOptions;
-use crate::pages::PageWriter;
 use crate::passthrough::{Backings, Passthrough};
+use crate::patience::Patience;
 use crate::serve::Server;
 use crate::stale::{self, StaleError};
 use crate::{attach, bdi, mountinfo};
@@ -13,8 +15,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use wasmount_core::FileSystem;
+
+/// So long an unmount by force may take to get from the connection to the mount.
+const FORCED: Duration = Duration::from_secs(1);
 
 /// Why there is no mount.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +71,7 @@ pub struct Mounted {
     target: PathBuf,
     device: String,
     backings: Arc<Backings>,
+    unanswered: Option<Duration>,
     ended: watch::Receiver<Option<Result<(), String>>>,
 }
 
@@ -77,6 +84,11 @@ impl Mounted {
     /// Whether the kernel reads cached files by itself. May change to off with the first file that could have been.
     pub fn passthrough(&self) -> Passthrough {
         self.backings.passthrough()
+    }
+
+    /// How long the kernel waits for an answer before it ends the mount; `None`: for ever.
+    pub fn unanswered(&self) -> Option<Duration> {
+        self.unanswered
     }
 
     /// Takes the mount away from its place. Who uses it keeps it alive: [`Self::ended`] says when that is over.
@@ -152,10 +164,25 @@ fn begin(
     connection: OwnedFd,
     target: &Path,
 ) -> io::Result<Mounted> {
+    let patience = Patience::new(options.unanswered, options.request_timeout);
+    if patience.deadline < options.request_timeout {
+        tracing::warn!(
+            seconds = patience.deadline.as_secs_f64(),
+            wanted = options.request_timeout.as_secs_f64(),
+            "requests get less time than was asked for, because the sysctls fs.fuse.*_request_timeout end mounts that are slower"
+        );
+    }
     let backings = Arc::new(Backings::new());
-    let server = Server::new(fs.clone(), options.operations.clone(), runtime, options.request_timeout);
-    let adapter = Adapter::new(server, backings.clone(), Init::new(options));
+    let server = Server::new(fs.clone(), options.operations.clone(), runtime, patience.deadline);
+    let device = |connection: &OwnedFd| connection.try_clone().map(Device::new);
+    let (ours, for_init) = (device(&connection)?, device(&connection)?);
+    let handshake = Arc::new(Handshake::new(Init::new(options, patience.ask), for_init));
+    let adapter = Adapter::new(server, backings.clone(), handshake.clone());
     let session = Session::from_fd(adapter, connection, SessionACL::All, session_config(options))?;
+    let agreed =
+        handshake.agreed().ok_or_else(|| io::Error::other("the kernel was not asked for anything"))?;
+    backings.negotiated(agreed.passthrough);
+    let unanswered = patience.of_kernel(agreed.asked_patience);
 
     // The kernel waits with its first request until the threads run; until then nothing here may touch the mount.
     let Some(entry) = mountinfo::at(target)?.into_iter().next_back() else {
@@ -165,27 +192,48 @@ fn begin(
     if let Err(error) = bdi::set_read_ahead(&device, options.read_ahead_kib) {
         tracing::info!(%error, "reads stay at 128 KiB each, because /sys is not writable here");
     }
-    let writer = PageWriter::start(session.notifier())?;
-    fs.mounted(writer.pages(options.store_pages));
+    let kernel = KernelSide::start(ours)?;
+    fs.mounted(
+        kernel.port(options.store_pages && unanswered.is_some(), options.keep_names && agreed.has_epochs),
+    );
     let (tell, ended) = watch::channel(None);
     let own = device.clone();
     std::thread::Builder::new().name("fuse-session".to_owned()).spawn(move || {
-        let outcome = match session.run() {
-            Err(error) if was_unmounted(&error, &own) => Ok(()),
-            outcome => outcome.map_err(|error| error.to_string()),
-        };
-        writer.end();
+        let outcome = how_it_ended(session.run(), &own, unanswered);
+        kernel.end();
         // Nobody may be listening any more.
         let _ = tell.send(Some(outcome));
     })?;
-    Ok(Mounted { target: target.to_owned(), device, backings, ended })
+    Ok(Mounted { target: target.to_owned(), device, backings, unanswered, ended })
 }
 
-/// Whether a session ended in this way because it was unmounted: a request that the kernel hands over at that moment fails as one of
-/// an aborted connection does. But whoever aborts a connection leaves the mount.
-fn was_unmounted(error: &io::Error, device: &str) -> bool {
-    let aborted = rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::CONNABORTED);
-    aborted && mountinfo::read().is_ok_and(|mounts| mounts.iter().all(|entry| entry.device != device))
+/// How a session ended: by an unmount, or else why.
+///
+/// Its end does not say. A request that the kernel hands over while it is unmounted fails as one of an aborted connection does, and
+/// a connection that the kernel has ended for want of answers looks like one that was unmounted. But only an unmount
+/// takes the mount away, and does so before the connection ends, unless it is by force.
+fn how_it_ended(run: io::Result<()>, device: &str, unanswered: Option<Duration>) -> Result<(), String> {
+    let mounted = || mountinfo::read().is_ok_and(|mounts| mounts.iter().any(|entry| entry.device == device));
+    let error = match run {
+        Ok(()) => {
+            let patience = Instant::now() + FORCED;
+            while mounted() && Instant::now() < patience {
+                std::thread::sleep(FORCED / 20);
+            }
+            let limit = unanswered.map(|limit| {
+                let limit = limit.as_secs();
+                format!(
+                    ", or because a request had no answer for {limit} s, as after a long stop of this process"
+                )
+            });
+            format!("the kernel ended the connection: by force{}", limit.unwrap_or_default())
+        }
+        Err(error) if rustix::io::Errno::from_io_error(&error) == Some(rustix::io::Errno::CONNABORTED) => {
+            error.to_string()
+        }
+        Err(error) => return Err(error.to_string()),
+    };
+    if mounted() { Err(error) } else { Ok(()) }
 }
 
 /// Makes an empty mount point of the target and returns its real path.

@@ -39,7 +39,13 @@ fn attributes_and_statfs() {
     assert_eq!((meta.mtime(), meta.mtime_nsec()), (1_600_000_000, 5));
     assert!(fs::metadata(fixture.path("many")).unwrap().is_dir());
     let df = rustix::fs::statvfs(target(&fixture.dir)).unwrap();
-    assert_eq!((df.f_blocks, df.f_bfree, df.f_frsize, df.f_namemax), (1000, 400, 4096, 255));
+    assert_eq!(
+        (df.f_blocks, df.f_bfree, df.f_bavail, df.f_frsize, df.f_namemax),
+        (1001, 400, 300, 4096, 255)
+    );
+    assert_eq!((df.f_files, df.f_ffree), (77, 7));
+    let df = rustix::fs::statvfs(fixture.path("many")).unwrap();
+    assert_eq!(df.f_blocks, 1003, "asked for this node");
     let gone = fs::metadata(fixture.path("nothing")).unwrap_err();
     assert_eq!(gone.kind(), ErrorKind::NotFound);
     let long = fs::metadata(fixture.path(&"x".repeat(300))).unwrap_err();
@@ -224,6 +230,27 @@ fn a_umount_from_outside_ends_the_session() {
     assert!(status.success());
     fixture.wait_for_end();
     fixture.mounted.unmount().expect("unmounting what is gone is fine");
+}
+
+#[test]
+fn a_mount_that_the_kernel_has_ended_is_not_taken_for_unmounted() {
+    let fixture = Fixture::new();
+    // What it does itself when a request has not been answered for too long.
+    let control = tempfile::tempdir().unwrap();
+    let flags = rustix::mount::MountFlags::empty();
+    rustix::mount::mount("none", control.path(), "fusectl", flags, None).unwrap();
+    let device = &mounts_at(&target(&fixture.dir))[0].device;
+    let minor = device.strip_prefix("0:").unwrap();
+    let aborted = fs::write(control.path().join(minor).join("abort"), "1");
+    rustix::mount::unmount(control.path(), rustix::mount::UnmountFlags::DETACH).unwrap();
+    aborted.unwrap();
+    let end = async { tokio::time::timeout(Duration::from_secs(5), fixture.mounted.ended()).await };
+    let error = fixture.runtime.block_on(end).expect("the session ends").unwrap_err().to_string();
+    assert!(
+        error.contains("the kernel ended the connection") && error.contains("no answer for 300 s"),
+        "{error}"
+    );
+    assert_eq!(mounts_at(&target(&fixture.dir)).len(), 1, "dead, and the next process takes it away");
 }
 
 #[test]

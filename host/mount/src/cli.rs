@@ -118,6 +118,11 @@ pub(crate) struct CommonArgs {
     /// Never let the kernel read cache files itself (a mount with passthrough cannot be a layer of an overlay)
     #[arg(long)]
     pub(crate) no_passthrough: bool,
+
+    /// Have the kernel ask for every name each time, where another mount lies inside this one: what is needed to take names back
+    /// from the kernel would unmount it. Only matters to file systems of their own, such as CephFS.
+    #[arg(long)]
+    pub(crate) no_keep_names: bool,
     /// Fetch so many small files ahead when the files of a directory are read one after the other; 0: none
     #[arg(long, value_name = "NUMBER", default_value_t = 8)]
     pub(crate) prefetch_files: u16,

@@ -44,12 +44,16 @@ pub(crate) struct Plan {
     pub(crate) implied_rules: Vec<String>,
 }
 
+/// How long plugins may take to give back what they hold at their servers. Kubernetes kills after 30 s, and the unmount has had its part.
+const PLUGINS_END: Duration = Duration::from_secs(8);
+
 /// What is there before the mount is.
 struct Prepared {
     fs: Arc<dyn FileSystem>,
     options: MountOptions,
     metrics: Arc<Metrics>,
     cache: Option<Arc<DiskCache>>,
+    plugins: Arc<PluginHost>,
     /// Ends with the process.
     _listening: Option<Listening>,
 }
@@ -81,6 +85,7 @@ pub(crate) async fn serve(plan: Plan, args: CommonArgs) -> anyhow::Result<()> {
     });
     tracing::info!(target_path = %mounted.target().display(), fs_type, "mounted");
     let ended = supervise::until_end(&mounted, &mut signals).await;
+    prepared.plugins.shutdown(PLUGINS_END).await;
     if let Some(cache) = prepared.cache {
         // What was read last is the most likely to be read again.
         let _ended = tokio::task::spawn_blocking(move || cache.shutdown()).await;
@@ -143,7 +148,7 @@ async fn prepare(plan: Plan, args: CommonArgs) -> anyhow::Result<Prepared> {
     let parts = Parts {
         table: table.clone(),
         cache: cache.clone(),
-        plugins,
+        plugins: plugins.clone(),
         client,
         memory,
         cache_limit: args.cache_size,
@@ -167,8 +172,9 @@ async fn prepare(plan: Plan, args: CommonArgs) -> anyhow::Result<Prepared> {
     options.subtype.clone_from(&args.subtype);
     options.request_timeout = timeout;
     options.passthrough = !args.no_passthrough;
+    options.keep_names = !args.no_keep_names;
     options.operations = observer;
-    Ok(Prepared { fs, options, metrics, cache, _listening: listening })
+    Ok(Prepared { fs, options, metrics, cache, plugins, _listening: listening })
 }
 
 /// The parts that every mount shares.

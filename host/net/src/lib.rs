@@ -12,6 +12,7 @@
 
 mod dial;
 mod failure;
+mod fill;
 pub mod http;
 pub mod limits;
 pub mod policy;

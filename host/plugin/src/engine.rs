@@ -6,6 +6,7 @@
 //! that a spinning one takes its time from others of its kind, not from FUSE, the network or this host's own work; the part
 //! of that work that watches over guests runs on a third, small runtime.
 
+use crate::instance::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{JoinHandle, Thread};
@@ -109,6 +110,8 @@ pub(crate) struct Machine {
     /// Told when guests run.
     pub(crate) ticker: Arc<Ticker>,
     ticking: Option<JoinHandle<()>>,
+    /// Told when all instances have to end.
+    pub(crate) shutdown: Arc<Shutdown>,
 }
 
 fn failed(what: &str, error: impl std::fmt::Display) -> Error {
@@ -145,6 +148,7 @@ impl Machine {
             control: Some(control),
             ticker,
             ticking: Some(ticking),
+            shutdown: Shutdown::new(),
         })
     }
 

@@ -127,6 +127,17 @@ impl PluginHost {
         })
     }
 
+    /// Closes all instances, so that their plugins give back what they hold at their servers, and waits for that, up to `limit`. For the end
+    /// of the process: what is asked of a mount afterwards fails.
+    pub async fn shutdown(&self, limit: Duration) {
+        if tokio::time::timeout(limit, self.machine.shutdown.close_all()).await.is_err() {
+            tracing::warn!(
+                ?limit,
+                "a plugin does not end in time; what it holds at its server may be missed by others for a while"
+            );
+        }
+    }
+
     /// Loads a component: reads, compiles, checks its type, and asks it who it is, in an instance without any right.
     /// Blocks; bounded by the time to compile and [`Limits::describe`].
     ///
@@ -170,6 +181,7 @@ impl PluginHost {
             limits: self.limits.clone(),
             net: None,
             log: Arc::new(log),
+            events: Arc::default(),
             memory: self.memory.clone(),
             meter: Arc::default(),
             fuel: self.fuel.clone(),

@@ -14,9 +14,12 @@ const PACKAGE: &str = "wasmount:plugin/";
 /// Version of the contract that this host speaks.
 pub const CONTRACT: &str = "0.1";
 
-/// Interfaces of the contract that a component may import.
+/// Interfaces of the contract that a component of any kind may import.
 const OFFERED: [&str; 10] =
     ["types", "buffers", "secrets", "options", "capabilities", "http", "tcp", "crypto", "log", "system"];
+
+/// Those that a file system may import besides.
+const OFFERED_TO_FILES: [&str; 1] = ["notify"];
 
 /// Packages of WASI 0.2 that are linked; what they offer is empty but for clocks and random numbers.
 const WASI: [&str; 6] =
@@ -27,6 +30,8 @@ const WASI: [&str; 6] =
 pub enum Kind {
     /// An object store.
     Objects,
+    /// A file system.
+    Files,
     /// A store of block images.
     Blocks,
 }
@@ -35,6 +40,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Objects => f.write_str("object store"),
+            Self::Files => f.write_str("file system"),
             Self::Blocks => f.write_str("block store"),
         }
     }
@@ -81,13 +87,7 @@ pub(crate) fn of<'a>(
     let exported = |name: &str| found.contains(&name);
     let kind = match (exported("objects"), exported("files"), exported("blocks")) {
         (true, false, false) => Kind::Objects,
-        (false, true, false) => {
-            return refuse(
-                ErrorKind::Unsupported,
-                "it is a file system (exports `files`), which this version of wasmount does not mount yet"
-                    .into(),
-            );
-        }
+        (false, true, false) => Kind::Files,
         (false, false, true) => Kind::Blocks,
         (false, false, false) => {
             return refuse(
@@ -108,6 +108,7 @@ pub(crate) fn of<'a>(
     let (kind_name, world, needed): (_, _, &[&str]) = match kind {
         // The world demands the write half too; a store that can only be read answers `unsupported` there.
         Kind::Objects => ("objects", "object-store", &["lifecycle", "objects-write"]),
+        Kind::Files => ("files", "file-system", &["lifecycle"]),
         Kind::Blocks => ("blocks", "block-store", &["lifecycle"]),
     };
     if let Some(missing) = needed.iter().find(|needed| !exported(needed)) {
@@ -117,23 +118,24 @@ pub(crate) fn of<'a>(
         );
     }
     for import in imports {
-        if let Err(what) = check_import(import) {
+        if let Err(what) = check_import(kind, import) {
             return refuse(ErrorKind::Unsupported, what);
         }
     }
     Ok(kind)
 }
 
-fn check_import(import: &str) -> Result<(), String> {
+fn check_import(kind: Kind, import: &str) -> Result<(), String> {
     if let Some(name) = import.strip_prefix(PACKAGE) {
         let (name, version) = split(name);
+        let offered = OFFERED.contains(&name) || (kind == Kind::Files && OFFERED_TO_FILES.contains(&name));
         return if !spoken(version) {
             Err(format!("it imports `{import}`, this host speaks {CONTRACT}.x"))
-        } else if OFFERED.contains(&name) {
+        } else if offered {
             Ok(())
         } else {
             Err(format!(
-                "it needs `{name}` (imports {import}), which this version of wasmount does not offer yet"
+                "it needs `{name}` (imports {import}), which this version of wasmount does not offer to a plugin that is a {kind}"
             ))
         };
     }
@@ -163,6 +165,8 @@ mod tests {
         "wasmount:plugin/objects-write@0.1.0",
     ];
 
+    const FILES: [&str; 2] = ["wasmount:plugin/lifecycle@0.1.0", "wasmount:plugin/files@0.1.0"];
+
     const BLOCKS: [&str; 2] = ["wasmount:plugin/lifecycle@0.1.0", "wasmount:plugin/blocks@0.1.0"];
 
     fn of(imports: &[&str], exports: &[&str]) -> Result<Kind, String> {
@@ -171,13 +175,14 @@ mod tests {
     }
 
     #[test]
-    fn object_and_block_stores_are_accepted() {
+    fn each_kind_is_accepted_with_what_it_may_import() {
         assert_eq!(
             of(&["wasmount:plugin/http@0.1.0", "wasi:clocks/wall-clock@0.2.6"], &STORE),
             Ok(Kind::Objects)
         );
         assert_eq!(of(&["wasmount:plugin/types@0.1.7"], &STORE), Ok(Kind::Objects));
         assert_eq!(of(&["wasmount:plugin/types@0.1.0"], &BLOCKS), Ok(Kind::Blocks));
+        assert_eq!(of(&["wasmount:plugin/notify@0.1.0"], &FILES), Ok(Kind::Files));
         let own_protocol = ["wasmount:plugin/tcp@0.1.0", "wasmount:plugin/crypto@0.1.0"];
         assert_eq!(of(&own_protocol, &STORE), Ok(Kind::Objects));
     }
@@ -193,12 +198,13 @@ mod tests {
                 "built for wasmount:plugin@0.2.0, this host speaks 0.1.x",
             ),
             (&[], &["wasmount:plugin/objects@0.10.0"], "built for wasmount:plugin@0.10.0"),
-            (&[], &["wasmount:plugin/files@0.1.0"], "file system"),
+            (&[], &["wasmount:plugin/files@0.1.0"], "exports `files` but not `lifecycle`"),
             (&[], &["wasmount:plugin/blocks@0.1.0"], "exports `blocks` but not `lifecycle`"),
             (&["wasmount:plugin/notify@0.1.0"], &BLOCKS, "it needs `notify`"),
             (&[], &["wasmount:plugin/blocks@0.1.0", "wasmount:plugin/objects@0.1.0"], "exactly one"),
             (&[], &STORE[..2], "not `objects-write`"),
             (&["wasmount:plugin/cache@0.1.0"], &STORE, "it needs `cache`"),
+            (&["wasmount:plugin/cache@0.1.0"], &FILES, "to a plugin that is a file system"),
             (&["wasmount:plugin/notify@0.1.0"], &STORE, "it needs `notify`"),
             (&["wasmount:plugin/http@0.3.0"], &STORE, "this host speaks 0.1.x"),
             (&["wasi:http/outgoing-handler@0.2.0"], &STORE, "wasmount:plugin/http only"),

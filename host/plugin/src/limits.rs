@@ -46,6 +46,13 @@ pub struct Limits {
     pub reply: usize,
     /// Objects and prefixes in one page, whatever was asked. More is `corrupt`.
     pub page_entries: u32,
+    /// Items of one `notify.invalidate` (`notify.wit`). More is `too-large`.
+    pub invalidation: usize,
+    /// Items of all `notify.invalidate` of an instance that have not returned. More is `too-large`: the caches of the host are full
+    /// of what is to be forgotten.
+    pub invalidations: usize,
+    /// Time for one `notify.invalidate`. Then it is `timed-out`.
+    pub invalidate_time: Duration,
     /// Bytes of a key. More is `corrupt`; in a request, `name-too-long`.
     pub key: usize,
     /// Bytes of a version (`objects.wit`). More is `corrupt`.
@@ -93,6 +100,9 @@ impl Default for Limits {
             ciphers: 4,
             reply: 16 * MIB,
             page_entries: 10_000,
+            invalidation: 1000,
+            invalidations: 20_000,
+            invalidate_time: Duration::from_secs(60),
             key: 4096,
             version: 256,
             continuation: 16 * 1024,

@@ -1,8 +1,8 @@
 //! A mount of the Dataset, as a source of providers for the core.
 
 use crate::adapter::v0_1::{
-    BlockStoreExports, BlocksProvider, Caller, Exports, MountData, ObjectStoreExports, ObjectsProvider, Open,
-    Opened,
+    BlockStoreExports, BlocksProvider, Caller, Exports, FileSystemExports, FilesProvider, MountData,
+    ObjectStoreExports, ObjectsProvider, Open, Opened,
 };
 use crate::cache_identity::Facts;
 use crate::engine::Machine;
@@ -68,7 +68,7 @@ impl PluginMount {
         let open = Open {
             machine: self.machine.clone(),
             pre: self.plugin.pre.clone(),
-            rights: Rights { net: Some(Arc::new(net)), ..self.rights.clone() },
+            rights: Rights { net: Some(Arc::new(net)), events: Arc::default(), ..self.rights.clone() },
             mount: Arc::new(mount),
         };
         Ok((open, resolved.warnings, facts))
@@ -87,6 +87,13 @@ impl PluginMount {
                 let opened = self.run::<ObjectStoreExports>(&open, deadline).await?;
                 let (caller, capabilities) = (self.caller(open, opened.instance)?, opened.capabilities);
                 (Provider::Objects(Arc::new(ObjectsProvider { caller, capabilities })), opened.info)
+            }
+            Kind::Files => {
+                let opened = self.run::<FileSystemExports>(&open, deadline).await?;
+                let events = open.rights.events.clone();
+                let (caller, capabilities) = (self.caller(open, opened.instance)?, opened.capabilities);
+                let provider = FilesProvider::new(caller, capabilities, events);
+                (Provider::Files(Arc::new(provider)), opened.info)
             }
             Kind::Blocks => {
                 let opened = self.run::<BlockStoreExports>(&open, deadline).await?;

@@ -43,7 +43,7 @@ async fn open(options: &[(&str, &str)]) -> Arc<dyn BlockStore> {
     let mount = host.mount(plugin, spec, http, ReachPolicy::new(vec![]));
     match mount.open(within(20)).await.unwrap() {
         (Provider::Blocks(store), _) => store,
-        (Provider::Objects(_), _) => panic!("not a block store"),
+        (Provider::Objects(_) | Provider::Files(_), _) => panic!("not a block store"),
     }
 }
 

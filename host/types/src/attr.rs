@@ -11,6 +11,14 @@ pub enum FileKind {
     Regular,
     /// A symbolic link.
     Symlink,
+    /// A named pipe.
+    Fifo,
+    /// A socket.
+    Socket,
+    /// A block device.
+    BlockDevice,
+    /// A character device.
+    CharacterDevice,
 }
 
 /// Attributes of a node (`struct fuse_attr` of the kernel's `fuse.h`, less what never varies here).
@@ -28,15 +36,38 @@ pub struct Attr {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// Number of a device (`makedev(3)`, as Linux packs it into 32 bits); 0 for all else.
+    pub device: u32,
     /// Bytes.
     pub size: u64,
-    /// Last change of the content; access and status change show the same.
+    /// Bytes it really takes.
+    pub allocated: u64,
+    /// Last read.
+    pub atime: Timestamp,
+    /// Last change of the content.
     pub mtime: Timestamp,
+    /// Last change of content or attributes.
+    pub ctime: Timestamp,
 }
 
 impl Attr {
+    /// Attributes of something that keeps no more than a size and one time: it is its own content, changed when it was written.
+    pub fn plain(
+        ino: Ino,
+        kind: FileKind,
+        perm: u16,
+        owner: (u32, u32),
+        size: u64,
+        written: Timestamp,
+    ) -> Self {
+        let (uid, gid) = owner;
+        let (atime, mtime, ctime) = (written, written, written);
+        let nlink = if kind == FileKind::Directory { 2 } else { 1 };
+        Self { ino, kind, perm, nlink, uid, gid, device: 0, size, allocated: size, atime, mtime, ctime }
+    }
+
     /// Blocks of 512 bytes (`st_blocks`).
     pub fn blocks(&self) -> u64 {
-        self.size.div_ceil(512)
+        self.allocated.div_ceil(512)
     }
 }

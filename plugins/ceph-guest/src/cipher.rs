@@ -5,11 +5,11 @@ use wasmount_sdk::crypto::{Cipher, CipherSuite};
 
 /// Makes ciphers.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct HostCiphers;
+pub struct HostCiphers;
 
 /// A key in the host.
 #[derive(Debug)]
-pub(crate) struct HostCipher(pub(crate) Cipher);
+pub struct HostCipher(pub(crate) Cipher);
 
 impl AeadFactory for HostCiphers {
     type Aead = HostCipher;

@@ -1,39 +1,54 @@
-//! Does what the cluster asks for, and tells it what came of it.
+//! Does what the machine asks for, and tells it what came of it.
 
 use crate::background::Background;
 use crate::cipher::{HostCipher, HostCiphers};
 use crate::clock::{HostEntropy, now};
 use crate::link::{self, Link, Links};
 use crate::payload::HostBytes;
-use futures::channel::oneshot;
-use futures::future::{AbortHandle, Abortable, Either, poll_fn, select};
+use futures::channel::{mpsc, oneshot};
+use futures::future::{AbortHandle, Abortable, Either, FutureExt as _, join_all, poll_fn, select};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
-use wasmount_ceph::Now;
 use wasmount_ceph::auth::AuthError;
+use wasmount_ceph::mon::{RequestId, Usage};
 use wasmount_ceph::msgr::{Chunk, NONCE_LEN};
-use wasmount_ceph::rados::{Action, Cluster, Config, Level, LinkId, OpId, OpReply, RadosError};
+use wasmount_ceph::rados::{Action, Cluster, Level, LinkId, Machine, OpId, OpReply, RadosError};
+use wasmount_ceph::{Entropy, Now};
 use wasmount_sdk::tcp::{Address, Connection};
 use wasmount_sdk::{Buffer, Error, ErrorKind, log, system};
 
 /// The cluster of a component.
-pub(crate) type HostCluster = Cluster<HostBytes, HostCiphers>;
+pub type HostCluster = Cluster<HostBytes, HostCiphers>;
+
+/// A machine for this driver.
+pub trait HostMachine: Machine<Payload = HostBytes, Ciphers = HostCiphers> {}
+
+impl<M: Machine<Payload = HostBytes, Ciphers = HostCiphers>> HostMachine for M {}
+
 /// Who waits for a request.
 type Waiter = oneshot::Sender<Result<OpReply<HostBytes>, RadosError>>;
+
+/// What is to be written to which connection.
+type Writes = Vec<(LinkId, Vec<Chunk<HostBytes>>)>;
 
 /// Longest sleep of the loop that watches the time.
 const LONGEST_SLEEP_MS: u64 = 60_000;
 
-/// The cluster, and everything around it that a call or a loop may need.
-pub(crate) struct Driver {
-    pub(crate) cluster: RefCell<HostCluster>,
+/// The machine, and everything around it that a call or a loop may need.
+pub(crate) struct Driver<M: HostMachine> {
+    pub(crate) machine: RefCell<M>,
     pub(crate) links: Links,
     background: Background,
     waiting: RefCell<HashMap<OpId, Waiter>>,
-    /// Who waits for the cluster to become usable.
+    calls: RefCell<HashMap<u64, oneshot::Sender<M::Done>>>,
+    usages: RefCell<HashMap<RequestId, oneshot::Sender<Usage>>>,
+    /// Where goes what nobody asked for, until somebody has taken the other end.
+    unasked: mpsc::UnboundedSender<M::Done>,
+    news: RefCell<Option<mpsc::UnboundedReceiver<M::Done>>>,
+    /// Who waits for the machine to become usable.
     watchers: RefCell<Vec<Waker>>,
     timer: Timer,
     connect_ms: u64,
@@ -51,19 +66,27 @@ struct Timer {
     waker: RefCell<Option<Waker>>,
 }
 
-impl Driver {
-    /// Begins to talk to a cluster. To be called while the plugin opens.
+impl<M: HostMachine> Driver<M> {
+    /// Begins to talk to a cluster. To be called while the plugin opens. `connect_ms` is how long a connection may take to be made.
     ///
     /// # Errors
-    /// The user's name is not one.
-    pub(crate) fn begin(config: Config) -> Result<Rc<Self>, AuthError> {
-        let connect_ms = config.connect_ms;
-        let cluster = Cluster::new(config, HostCiphers, Box::new(HostEntropy), now())?;
+    /// The machine cannot be made: the user's name is not one.
+    pub(crate) fn begin(
+        make: impl FnOnce(HostCiphers, Box<dyn Entropy>, Now) -> Result<M, AuthError>,
+        connect_ms: u64,
+    ) -> Result<Rc<Self>, AuthError> {
+        let machine = make(HostCiphers, Box::new(HostEntropy), now())?;
+        // Not bounded: what goes in is what a cluster takes back of what it had granted.
+        let (unasked, news) = mpsc::unbounded();
         let driver = Rc::new(Self {
-            cluster: RefCell::new(cluster),
+            machine: RefCell::new(machine),
             links: Links::default(),
             background: Background::begin(),
             waiting: RefCell::default(),
+            calls: RefCell::default(),
+            usages: RefCell::default(),
+            unasked,
+            news: RefCell::new(Some(news)),
             watchers: RefCell::default(),
             timer: Timer::default(),
             connect_ms,
@@ -71,7 +94,7 @@ impl Driver {
             closed: Cell::new(false),
         });
         driver.background.run(watch_time(driver.clone()));
-        driver.act();
+        driver.act(None);
         Ok(driver)
     }
 
@@ -81,13 +104,69 @@ impl Driver {
         self.links.borrow_mut().clear();
         self.background.close();
         self.waiting.borrow_mut().clear();
+        self.calls.borrow_mut().clear();
+        self.usages.borrow_mut().clear();
+        self.unasked.close_channel();
     }
 
-    /// Tells the cluster something, and does what it then asks for.
-    pub(crate) fn tell<T>(self: &Rc<Self>, what: impl FnOnce(&mut HostCluster, Now) -> T) -> T {
-        let told = what(&mut self.cluster.borrow_mut(), now());
-        self.act();
+    /// Tells the machine something, and does what it then asks for.
+    pub(crate) fn tell<T>(self: &Rc<Self>, what: impl FnOnce(&mut M, Now) -> T) -> T {
+        let told = what(&mut self.machine.borrow_mut(), now());
+        self.act(None);
         told
+    }
+
+    /// The same for a call, after the machine was told: what is to be written because of it is written by the future, which the call
+    /// has to drive. Nearly no write has to wait, and one that is left to the background costs two more turns of the component.
+    pub(crate) fn act_for_call(self: &Rc<Self>) -> impl Future<Output = ()> + use<M> {
+        let mut writes = Vec::new();
+        self.act(Some(&mut writes));
+        let writes = writes.into_iter().map(|(link, chunks)| {
+            let (stop, registration) = AbortHandle::new_pair();
+            self.writes(link, stop);
+            Abortable::new(link::write(self.clone(), link, chunks), registration)
+        });
+        // An error means that the connection is not wanted any more.
+        join_all(writes).map(|_stopped| ())
+    }
+
+    /// What nobody asked for, as it comes; `None` from the second time on.
+    pub(crate) fn news(&self) -> Option<mpsc::UnboundedReceiver<M::Done>> {
+        self.news.borrow_mut().take()
+    }
+
+    /// Hands out a call's end to whoever waits for it.
+    pub(crate) fn wait_for_call(&self, call: u64) -> oneshot::Receiver<M::Done> {
+        let (sender, receiver) = oneshot::channel();
+        self.calls.borrow_mut().insert(call, sender);
+        receiver
+    }
+
+    /// The same for a question about room.
+    pub(crate) fn wait_for_usage(&self, request: RequestId) -> oneshot::Receiver<Usage> {
+        let (sender, receiver) = oneshot::channel();
+        self.usages.borrow_mut().insert(request, sender);
+        receiver
+    }
+
+    /// Nobody waits for it any more.
+    pub(crate) fn give_up_usage(&self, request: RequestId) {
+        if self.usages.borrow_mut().remove(&request).is_some() {
+            self.machine.borrow_mut().cluster_mut().cancel_usage(request);
+        }
+    }
+
+    /// What was answered to somebody who does not wait any more.
+    pub(crate) fn nobody_waits_for(&self, done: M::Done) {
+        // Only fails when everything is being closed.
+        let _ = self.unasked.unbounded_send(done);
+    }
+
+    /// Nobody waits for this call any more.
+    pub(crate) fn give_up_call(self: &Rc<Self>, call: u64) {
+        if self.calls.borrow_mut().remove(&call).is_some() && !self.closed.get() {
+            self.tell(|machine, now| machine.give_up(call, now));
+        }
     }
 
     /// Hands out a request's end to whoever waits for it.
@@ -100,13 +179,13 @@ impl Driver {
     /// Nobody waits for this request any more.
     pub(crate) fn give_up(self: &Rc<Self>, op: OpId) {
         if self.waiting.borrow_mut().remove(&op).is_some() && !self.closed.get() {
-            self.tell(|cluster, now| cluster.cancel(op, now));
+            self.tell(|machine, now| machine.cancel(op, now));
         }
     }
 
-    /// Waits until `done` has something to say about the cluster, which is asked whenever something has happened.
-    pub(crate) async fn until<T>(&self, done: impl Fn(&HostCluster) -> Option<T>) -> T {
-        poll_fn(|context| match done(&self.cluster.borrow()) {
+    /// Waits until `done` has something to say about the machine, which is asked whenever something has happened.
+    pub(crate) async fn until<T>(&self, done: impl Fn(&M) -> Option<T>) -> T {
+        poll_fn(|context| match done(&self.machine.borrow()) {
             Some(found) => Poll::Ready(found),
             None => {
                 self.watchers.borrow_mut().push(context.waker().clone());
@@ -136,24 +215,51 @@ impl Driver {
         let link = self.links.borrow_mut().remove(&id);
         if let Some(link) = link.filter(|_| !self.closed.get()) {
             let reason = link::reason(error, &link.address);
-            self.tell(|cluster, now| cluster.failed(id, &reason, now));
+            self.tell(|machine, now| machine.failed(id, &reason, now));
         }
     }
 
-    /// Does everything the cluster asks for.
-    fn act(self: &Rc<Self>) {
-        loop {
-            // Ends the borrow before anything is done.
-            let action = self.cluster.borrow_mut().poll_action();
-            let Some(action) = action else { break };
-            self.do_one(action);
+    /// A write of this connection is under way.
+    fn writes(&self, link: LinkId, stop: AbortHandle) {
+        if let Some(link) = self.links.borrow_mut().get_mut(&link) {
+            link.stop_writing = Some(stop);
         }
-        // A connection may have more to read now, and somebody may wait for the cluster.
+    }
+
+    /// Does everything the machine asks for, but for writes if somebody else wants to do them.
+    fn act(self: &Rc<Self>, mut writes: Option<&mut Writes>) {
+        loop {
+            // Ends the borrows before anything is done.
+            let action = self.machine.borrow_mut().poll_action();
+            if let Some(action) = action {
+                match (action, &mut writes) {
+                    (Action::Write { link, chunks }, Some(writes)) => writes.push((link, chunks)),
+                    (action, _) => self.do_one(action),
+                }
+                continue;
+            }
+            let done = self.machine.borrow_mut().poll_done();
+            let Some(done) = done else { break };
+            self.hand_out(done);
+        }
+        // A connection may have more to read now, and somebody may wait for the machine.
         let mut wakers = std::mem::take(&mut *self.watchers.borrow_mut());
         wakers.extend(self.links.borrow_mut().values_mut().filter_map(|link| link.waiting.take()));
         wakers.into_iter().for_each(Waker::wake);
-        let next = self.cluster.borrow().next_timer();
+        let next = self.machine.borrow().next_timer();
         self.timer.wake_by(next);
+    }
+
+    /// To whom it belongs. Where nobody waits any more, to who takes the news: what was answered may have to be given back.
+    fn hand_out(&self, done: M::Done) {
+        let waiter = M::answers(&done).and_then(|call| self.calls.borrow_mut().remove(&call));
+        let unwanted = match waiter {
+            Some(waiter) => waiter.send(done).err(),
+            None => Some(done),
+        };
+        if let Some(done) = unwanted {
+            self.nobody_waits_for(done);
+        }
     }
 
     fn do_one(self: &Rc<Self>, action: Action<HostBytes, HostCipher>) {
@@ -167,9 +273,7 @@ impl Driver {
             }
             Action::Write { link, chunks } => {
                 let stop = self.run(link::write(self.clone(), link, chunks));
-                if let Some(link) = self.links.borrow_mut().get_mut(&link) {
-                    link.stop_writing = Some(stop);
-                }
+                self.writes(link, stop);
             }
             Action::Open { link, cipher, nonce, sealed } => {
                 self.background.run(self.clone().open(link, cipher, nonce, sealed));
@@ -184,6 +288,18 @@ impl Driver {
                     let _ = waiter.send(result);
                 }
             }
+            Action::Usage { request, usage } => {
+                // Who gave up has said so.
+                let waiter = self.usages.borrow_mut().remove(&request);
+                waiter.map(|waiter| waiter.send(usage));
+            }
+            // A cluster on its own asks for none of these, and who is built around one keeps them.
+            Action::Delivered(_)
+            | Action::PeerReady { .. }
+            | Action::PeerReset { .. }
+            | Action::PeerMessage { .. }
+            | Action::PeerLost { .. }
+            | Action::Blocklisted { .. } => {}
             Action::Log { level, text } => self.log(level, text),
         }
     }
@@ -199,6 +315,11 @@ impl Driver {
             Level::Warn => log::warn(&text),
         }
         self.last_logged.replace(text);
+    }
+
+    /// Runs this in the background, until the client is closed.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + 'static) {
+        self.background.run(work);
     }
 
     /// Runs this in the background, until it is stopped.
@@ -220,9 +341,9 @@ impl Driver {
         sealed: HostBytes,
     ) {
         match cipher.0.open(nonce.to_vec(), Vec::new(), &sealed.0).await {
-            Ok(plain) => self.tell(|cluster, now| cluster.opened(link, Some(HostBytes(plain)), now)),
+            Ok(plain) => self.tell(|machine, now| machine.opened(link, Some(HostBytes(plain)), now)),
             Err(error) if error.kind == ErrorKind::Corrupt => {
-                self.tell(|cluster, now| cluster.opened(link, None, now));
+                self.tell(|machine, now| machine.opened(link, None, now));
             }
             Err(error) => self.broken(link, &error),
         }
@@ -241,7 +362,7 @@ impl Driver {
             cipher.0.seal(nonce.to_vec(), Vec::new(), plain).await
         };
         match sealed.await {
-            Ok(sealed) => self.tell(|cluster, now| cluster.sealed(link, HostBytes(sealed), now)),
+            Ok(sealed) => self.tell(|machine, now| machine.sealed(link, HostBytes(sealed), now)),
             Err(error) => self.broken(link, &error),
         }
     }
@@ -276,13 +397,13 @@ impl Timer {
     }
 }
 
-/// Calls the cluster when it wants to be called.
-async fn watch_time(driver: Rc<Driver>) {
+/// Calls the machine when it wants to be called.
+async fn watch_time<M: HostMachine>(driver: Rc<Driver<M>>) {
     while !driver.closed.get() {
         let now_ms = system::monotonic_ms();
-        let next = driver.cluster.borrow().next_timer();
+        let next = driver.machine.borrow().next_timer();
         match next {
-            Some(at) if at <= now_ms => driver.tell(HostCluster::on_time),
+            Some(at) if at <= now_ms => driver.tell(M::on_time),
             next => {
                 let longest = now_ms + LONGEST_SLEEP_MS;
                 if !driver.timer.sleep(next.map_or(longest, |at| at.min(longest))).await {

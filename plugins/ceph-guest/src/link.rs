@@ -1,6 +1,6 @@
-//! One connection: its loop reads what the cluster wants to read, until it ends.
+//! One connection: its loop reads what the machine wants to read, until it ends.
 
-use crate::driver::Driver;
+use crate::driver::{Driver, HostMachine};
 use crate::payload::HostBytes;
 use futures::future::{AbortHandle, poll_fn};
 use std::cell::RefCell;
@@ -37,7 +37,7 @@ impl Drop for Link {
 }
 
 /// Connects, and reads until the connection ends.
-pub(crate) async fn run(driver: Rc<Driver>, id: LinkId, address: Address, limit_ms: u64) {
+pub(crate) async fn run<M: HostMachine>(driver: Rc<Driver<M>>, id: LinkId, address: Address, limit_ms: u64) {
     let options = ConnectOptions::default()
         .timeout(Duration::from_millis(limit_ms))
         // Ceph has its own way to find out that a peer is gone, and connections to OSDs rest for long.
@@ -50,7 +50,7 @@ pub(crate) async fn run(driver: Rc<Driver>, id: LinkId, address: Address, limit_
         return;
     }
     let local: Option<IpAddr> = connection.local_address().host.parse().ok();
-    driver.tell(|cluster, now| cluster.connected(id, local, now));
+    driver.tell(|machine, now| machine.connected(id, local, now));
     while let Some(want) = next_want(&driver, id).await {
         let arrived = match want {
             Want::Bytes(length) => connection.read_exact(length).await.map(Arrived::Bytes),
@@ -59,18 +59,18 @@ pub(crate) async fn run(driver: Rc<Driver>, id: LinkId, address: Address, limit_
             }
         };
         match arrived {
-            Ok(arrived) => driver.tell(|cluster, now| cluster.received(id, arrived, now)),
+            Ok(arrived) => driver.tell(|machine, now| machine.received(id, arrived, now)),
             Err(error) => return driver.broken(id, &error),
         }
     }
 }
 
 /// What is to be read; waits while there is nothing. `None`: the connection is not wanted any more.
-async fn next_want(driver: &Driver, id: LinkId) -> Option<Want> {
+async fn next_want<M: HostMachine>(driver: &Driver<M>, id: LinkId) -> Option<Want> {
     poll_fn(|context| {
         let mut links = driver.links.borrow_mut();
         let Some(link) = links.get_mut(&id) else { return Poll::Ready(None) };
-        match driver.cluster.borrow().want(id) {
+        match driver.machine.borrow().want(id) {
             Some(want) => Poll::Ready(Some(want)),
             None => {
                 link.waiting = Some(context.waker().clone());
@@ -82,14 +82,18 @@ async fn next_want(driver: &Driver, id: LinkId) -> Option<Want> {
 }
 
 /// Writes all of this.
-pub(crate) async fn write(driver: Rc<Driver>, id: LinkId, mut chunks: Vec<Chunk<HostBytes>>) {
+pub(crate) async fn write<M: HostMachine>(
+    driver: Rc<Driver<M>>,
+    id: LinkId,
+    mut chunks: Vec<Chunk<HostBytes>>,
+) {
     let Some(connection) = driver.connection(id) else { return };
     let pieces = chunks.iter_mut().map(|chunk| match chunk {
         Chunk::Bytes(bytes) => tcp::Chunk::Bytes(std::mem::take(bytes)),
         Chunk::Payload(payload) => tcp::Chunk::Buffer(&payload.0),
     });
     match connection.write(pieces.collect()).await {
-        Ok(()) => driver.tell(|cluster, now| cluster.written(id, now)),
+        Ok(()) => driver.tell(|machine, now| machine.written(id, now)),
         Err(error) => driver.broken(id, &error),
     }
 }

@@ -12,15 +12,18 @@
 //! its headers, named at each item.
 
 pub mod auth;
+pub mod cephfs;
 pub mod crush;
 pub mod encoding;
 pub mod entropy;
+pub mod mds;
 pub mod mon;
 pub mod msgr;
 pub mod osd;
 pub mod osdmap;
 pub mod payload;
 pub mod rados;
+pub mod striper;
 pub mod time;
 pub mod types;
 

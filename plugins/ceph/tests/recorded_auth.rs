@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use wasmount_ceph::auth::{Cephx, Key, KeyType, Usage, keyring};
 use wasmount_ceph::encoding::Decoder;
+use wasmount_ceph::mds::kind;
 use wasmount_ceph::msgr::control::Control;
 use wasmount_ceph::msgr::frame::{Frame, Tag};
 use wasmount_ceph::msgr::{AeadFactory, Authenticator, SecureKeys, SessionKeys};
@@ -107,12 +108,12 @@ impl Exchange {
     }
 
     /// Checks both signatures with the derived key, then reads both directions to the end, and writes every frame again byte for byte;
-    /// returns the number of messages.
-    fn finish(self, keys: &SessionKeys) -> usize {
+    /// returns the messages.
+    fn finish(self, keys: &SessionKeys) -> Vec<Frame<Bytes>> {
         let transcripts = [self.to_client.transcript(), self.to_server.transcript()];
         let secure = (self.mode == 2).then(|| SecureKeys::parse(&keys.connection_secret).unwrap());
         assert!(secure.is_some() || keys.connection_secret.is_empty());
-        let mut messages = 0;
+        let mut messages = Vec::new();
         // Each side signs what it received.
         for (mut reader, transcript, nonce) in [
             (self.to_server, &transcripts[0], secure.as_ref().map(|keys| keys.from_client)),
@@ -125,7 +126,9 @@ impl Exchange {
             let mac = Hmac::<Sha256>::new_from_slice(&keys.session_key).unwrap().chain_update(transcript);
             assert_eq!(reader.control_again(), Control::AuthSignature(mac.finalize().into_bytes().into()));
             while let Some(frame) = reader.frame_again() {
-                messages += usize::from(frame.tag == Tag::Message);
+                if frame.tag == Tag::Message {
+                    messages.push(frame);
+                }
             }
             assert!(reader.rest.is_empty());
         }
@@ -177,10 +180,16 @@ fn proof(payload: &[u8], key: &Key) -> Vec<u8> {
     opened.to_vec()
 }
 
-/// Replays everything that `client.admin` did. Returns connections to monitors, connections to services, and messages on both.
+/// Counts connections to monitors, connections to services, and messages on both.
 fn replay(recordings: &[Recording], user: &Key) -> (usize, usize, usize) {
+    let (monitors, services, messages) = messages(recordings, user);
+    (monitors, services, messages.len())
+}
+
+/// Replays everything that `client.admin` did. Returns connections to monitors, connections to services, and messages on both.
+fn messages(recordings: &[Recording], user: &Key) -> (usize, usize, Vec<Frame<Bytes>>) {
     let mut clients = BTreeMap::new();
-    let (mut monitors, mut services, mut messages) = (0, 0, 0);
+    let (mut monitors, mut services, mut messages) = (0, 0, Vec::new());
     let now = Now::default();
     for recording in recordings {
         let Some(exchange) = Exchange::read(recording) else { continue };
@@ -219,7 +228,7 @@ fn replay(recordings: &[Recording], user: &Key) -> (usize, usize, usize) {
             services += 1;
             client.done(exchange.global_id, &exchange.done, now).unwrap()
         };
-        messages += exchange.finish(&keys);
+        messages.append(&mut exchange.finish(&keys));
     }
     (monitors, services, messages)
 }
@@ -244,6 +253,20 @@ fn a_mount_in_crc_mode() {
 fn a_mount_in_secure_mode_can_be_read() {
     let user = key_of("client.admin.keyring");
     assert_eq!(replay(&recordings("fuse-secure.pcap.gz"), &user), (1, 3, 245));
+}
+
+/// What was encrypted is what the MDS and its client said.
+#[test]
+fn a_mount_in_secure_mode_can_be_understood() {
+    let user = key_of("client.admin.keyring");
+    let (_, _, messages) = messages(&recordings("fuse-secure.pcap.gz"), &user);
+    let messages: Vec<_> = messages.into_iter().map(common::mds::message).collect();
+    let census = common::mds::read_all(&messages, false);
+    let count = |kind, version| census.get(&(kind, version)).copied().unwrap_or(0);
+    assert_eq!(count(kind::MDS_MAP, 2), 1);
+    assert!(count(kind::CLIENT_REQUEST, 5) > 50, "{census:?}");
+    assert!(count(kind::CLIENT_REPLY, 1) >= count(kind::CLIENT_REQUEST, 5), "{census:?}");
+    assert!(count(kind::CLIENT_CAPS, 11) > 30, "{census:?}");
 }
 
 #[test]

@@ -75,7 +75,7 @@ async fn stretch<R: Rados>(
         let here = if may_exist(piece.object) {
             Stretch { hole: false, length: piece.length }
         } else {
-            below(rados, image, piece.image_offset, piece.length).await?
+            below(rados, image, piece.file_offset, piece.length).await?
         };
         match &mut found {
             None => found = Some(here),

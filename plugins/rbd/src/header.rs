@@ -3,11 +3,12 @@
 use crate::class::{self, ParentSpec, Purpose, SnapshotInfo};
 use crate::failure::ImageError;
 use crate::features::Features;
-use crate::layout::Layout;
+use crate::layout::layout;
 use crate::rados::{Place, Rados, bytes};
 use wasmount_ceph::encoding::Decoder;
 use wasmount_ceph::osd::{Op, OpResult};
 use wasmount_ceph::rados::RadosError;
+use wasmount_ceph::striper::Layout;
 use wasmount_ceph::types::UTime;
 
 /// Snapshots that are asked about in one request.
@@ -89,7 +90,7 @@ impl Header {
         let overlap = class::overlap(bytes(&overlap))?;
         Ok(Self {
             size,
-            layout: Layout::new(order, stripes).map_err(ImageError::Layout)?,
+            layout: layout(order, stripes).map_err(ImageError::Layout)?,
             features,
             flags: class::read("get_flags", bytes(&flags), Decoder::u64)?,
             prefix: class::read("get_object_prefix", bytes(&prefix), Decoder::string)?,

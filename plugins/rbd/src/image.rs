@@ -4,7 +4,6 @@ use crate::class::{self, ParentSpec};
 use crate::failure::ImageError;
 use crate::features::Features;
 use crate::header::{self, Header};
-use crate::layout::Layout;
 use crate::object_map::{INVALID, ObjectMap};
 use crate::rados::{Place, Rados, bytes};
 use std::borrow::Cow;
@@ -12,6 +11,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use wasmount_ceph::encoding::Decoder;
 use wasmount_ceph::osd::snap;
+use wasmount_ceph::striper::Layout;
 
 /// Most clones in a row, as librbd allows (`RBD_MAX_PARENT_CHAIN_LEN` of `include/rbd_types.h`).
 const DEEPEST: usize = 16;

@@ -4,6 +4,7 @@ use crate::features::Features;
 use crate::object_map::INVALID;
 use futures::executor::block_on;
 use proptest::prelude::*;
+use std::rc::Rc;
 use wasmount_ceph::osd::snap;
 
 const K: u64 = 4096;
@@ -186,9 +187,9 @@ proptest! {
             let mut bytes = vec![0_u8; K as usize];
             for piece in image.layout().pieces(0, size).filter(|piece| piece.object == object) {
                 for at in 0..piece.length {
-                    let value = ((piece.image_offset + at) % 251 + 1) as u8;
+                    let value = ((piece.file_offset + at) % 251 + 1) as u8;
                     bytes[(piece.offset + at) as usize] = value;
-                    expected[(piece.image_offset + at) as usize] = value;
+                    expected[(piece.file_offset + at) as usize] = value;
                 }
             }
             fake.put(&here, &name("s", object), snap::HEAD, &bytes);

@@ -7,55 +7,31 @@ use crate::failure::{ImageError, Scene, no_pool};
 use crate::header;
 use crate::image::Image as OpenImage;
 use crate::options::{self, Config};
-use crate::rados::{Place, Rados};
-use crate::read::{self, Part};
+use crate::rados::Place;
+use crate::read;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use wasmount_ceph::auth::Key;
-use wasmount_ceph::osd::{Op, OpResult, snap};
-use wasmount_ceph::rados::{OpRequest, RadosError};
+use wasmount_ceph::osd::snap;
+use wasmount_ceph::rados::RadosError;
 use wasmount_ceph::types::UTime;
-use wasmount_ceph_guest::{Client, HostBytes};
+use wasmount_ceph_guest::Client;
+use wasmount_ceph_guest::objects::body;
+use wasmount_ceph_guest::options::key::key;
 use wasmount_sdk::task::until_given_up;
 use wasmount_sdk::{
     Access, BlockCapabilities, BlockOperations, BlockStore, Body, Description, Error, Extent, ExtentKind,
-    Geometry, Image, ImagePage, Info, Mount, Opened, Piece, Result, Snapshot, Timestamp, log, system,
+    Geometry, Image, ImagePage, Info, Mount, Opened, Result, Snapshot, Timestamp, log,
 };
 
 /// Longest wait for the cluster when a mount is opened. The host waits 30 s for the whole of it, and would not know the reason.
 const CONNECT_MS: u64 = 20_000;
-/// Longest wait for one request. An OSD that was killed is replaced or back within that time, and the host repeats what times out as long as its
-/// own deadline allows.
-const REQUEST_MS: u64 = 25_000;
 /// Largest read: some objects of the usual 4 MiB.
 const MAX_TRANSFER: u32 = 16 << 20;
 /// What offsets and lengths are multiples of.
 const SECTOR: u32 = 512;
 /// Images that may be open at the same time: the host opens each once.
 const MOST_OPEN: usize = 4096;
-
-impl Rados for Client {
-    type Payload = HostBytes;
-
-    async fn exec(
-        &self,
-        place: &Place,
-        object: &str,
-        snap: u64,
-        ops: Vec<Op<HostBytes>>,
-    ) -> Result<Vec<OpResult<HostBytes>>, RadosError> {
-        let request = OpRequest::new(place.pool, object, ops)
-            .namespace(place.namespace.as_str())
-            .snap(snap)
-            .deadline(system::monotonic_ms().saturating_add(REQUEST_MS));
-        Client::exec(self, request).await.map(|reply| reply.results)
-    }
-
-    fn monotonic_ms(&self) -> u64 {
-        system::monotonic_ms()
-    }
-}
 
 /// An open pool.
 #[derive(Debug)]
@@ -76,8 +52,8 @@ impl BlockStore for Rbd {
 
     async fn open(mut mount: Mount) -> Result<(Self, Info)> {
         let config = Config::new(&mount)?;
-        let key = options::key(&mut mount, &config.user)?;
-        let client = Client::connect(cluster(&config, key), CONNECT_MS).await?;
+        let key = key(&config.access, &mut mount)?;
+        let client = Client::connect(config.access.cluster(key), CONNECT_MS).await?;
         match Self::new(client.clone(), config).await {
             Ok(opened) => Ok(opened),
             Err(error) => {
@@ -211,7 +187,7 @@ impl Rbd {
             Ok::<_, Error>((map.fsid, id, name))
         })??;
         let namespace = config.target.namespace.clone();
-        let scene = Scene { pool: pool_name, namespace: namespace.clone(), user: config.user.clone() };
+        let scene = Scene { pool: pool_name, namespace: namespace.clone(), user: config.access.user.clone() };
         let store = Self {
             client,
             place: Place { pool, namespace },
@@ -234,7 +210,7 @@ impl Rbd {
         };
         let identity = format!("rbd {fsid} {pool}/{}{shown}", store.place.namespace);
         let info = Info::new(identity, format!("{spec} in Ceph cluster {fsid}"), capabilities);
-        let info = config.warnings.iter().fold(info, |info, sentence| info.warning(sentence));
+        let info = config.access.warnings.iter().fold(info, |info, sentence| info.warning(sentence));
         log::debug(&format!("{spec}: open"));
         Ok((store, info))
     }
@@ -326,17 +302,6 @@ impl Rbd {
     }
 }
 
-/// What the client has to know about the cluster.
-fn cluster(config: &Config, key: Key) -> wasmount_ceph::rados::Config {
-    let entity = format!("client.{}", config.user);
-    let mut cluster = wasmount_ceph::rados::Config::new(config.monitors.clone(), entity, Some(key));
-    cluster.fsid = config.fsid;
-    cluster.monitor_modes.clone_from(&config.modes.mon);
-    cluster.osd_modes.clone_from(&config.modes.osd);
-    "wasmount".clone_into(&mut cluster.hostname);
-    cluster
-}
-
 /// As [`OpenImage::version`].
 fn version(id: &str, snap: u64) -> String {
     format!("{id}:{snap}")
@@ -353,25 +318,4 @@ fn timestamp(time: UTime) -> Timestamp {
 fn geometry(image: &OpenImage) -> Geometry {
     let optimal = u32::try_from(image.layout().optimal().min(MAX_TRANSFER.into())).unwrap_or(MAX_TRANSFER);
     Geometry { size: image.size(), sector: SECTOR, optimal: optimal.max(SECTOR), discard: 0 }
-}
-
-/// Puts the parts together. Slices are made here and given away at once, since each of them is a handle and there may be many.
-fn body(parts: Vec<Part<HostBytes>>) -> Result<Body> {
-    let piece = |part: Part<HostBytes>| match part {
-        Part::Zeros(count) => Ok(Piece::Zeros(count)),
-        Part::Data { payload, offset, length } => {
-            let whole = offset == 0 && length == u64::from(payload.0.len());
-            match Rc::try_unwrap(payload) {
-                Ok(payload) if whole => Ok(Piece::Buffer(payload.0)),
-                payload => {
-                    let payload = payload.map_or_else(|shared| shared, Rc::new);
-                    let inside = || Error::out_of_range("a read longer than 4 GiB");
-                    let offset = u32::try_from(offset).map_err(|_| inside())?;
-                    let length = u32::try_from(length).map_err(|_| inside())?;
-                    payload.0.slice(offset, length).map(Piece::Buffer)
-                }
-            }
-        }
-    };
-    Body::assemble(parts.into_iter().map(piece).collect::<Result<_>>()?)
 }

@@ -1,9 +1,13 @@
-//! A real Ceph cluster on 127.0.0.1, made by `tests/servers/ceph`, and the images that `tests/servers/ceph-images` puts there.
+//! A real Ceph cluster on 127.0.0.1, made by `tests/servers/ceph`, and what `tests/servers/ceph-images` and
+//! `tests/servers/ceph-files` put there.
 //!
 //! `CEPH_SUITE=sid` runs the same tests against Ceph 20 out of a chroot (`make test-ceph20`).
 //! `WASMOUNT_WITHOUT_CEPH=1` leaves them out, for systems that have no Ceph packages; each then says so.
 
+mod churn;
+mod fuse;
 mod images;
+mod tagged;
 mod verifier;
 
 use std::collections::BTreeMap;
@@ -14,10 +18,14 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
+use crate::listing::path_of_hex;
 use crate::mount::Launch;
 use crate::paths;
 
+pub use churn::Churn;
+pub use fuse::CephFuse;
 pub use images::{Image, first_difference};
+pub use tagged::{Errors, Seen, Tagged, Via};
 pub use verifier::{Report, Verifier};
 
 /// Which modes of the wire protocol a cluster offers.
@@ -29,6 +37,32 @@ pub enum Modes {
     Secure,
 }
 
+/// What a cluster consists of beside a monitor, a manager and three OSDs.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// What its connections may be.
+    pub modes: Modes,
+    /// Active MDSs. With any there is a file system `cephfs`, and one MDS more that stands by.
+    pub active_mds: usize,
+    /// The address of all daemons.
+    pub address: String,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { modes: Modes::Default, active_mds: 0, address: "127.0.0.1".to_owned() }
+    }
+}
+
+/// How much of the tree of `tests/servers/ceph-files` there is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tree {
+    /// All of it.
+    Whole,
+    /// All but the directory of 20,000 entries: made in a third of the time.
+    Small,
+}
+
 /// Whether the person at the machine has asked to leave these tests out. Says so when it is the case.
 pub fn left_out() -> bool {
     let out = std::env::var_os("WASMOUNT_WITHOUT_CEPH").is_some_and(|value| value == "1");
@@ -38,7 +72,7 @@ pub fn left_out() -> bool {
     out
 }
 
-/// A running cluster: one monitor, one manager, three OSDs. Dropping it stops it and removes its data; should the test be
+/// A running cluster. Dropping it stops it and removes its data; should the test be
 /// killed, the script's watcher does both.
 #[derive(Debug)]
 pub struct Cluster {
@@ -52,9 +86,17 @@ impl Cluster {
     /// # Errors
     /// When Ceph is not installed or does not come up; the message carries what the script said.
     pub fn start(modes: Modes) -> Result<Self> {
+        Self::of(&Setup { modes, ..Setup::default() })
+    }
+
+    /// Starts an empty cluster with a CephFS.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn of(setup: &Setup) -> Result<Self> {
         // OSDs need a file system with O_DIRECT, which /tmp may not be.
         let dir = tempfile::Builder::new().prefix("wasmount-ceph-").tempdir_in("/var/tmp")?;
-        let mode = match modes {
+        let mode = match setup.modes {
             Modes::Default => "default",
             Modes::Secure => "secure",
         };
@@ -63,6 +105,8 @@ impl Cluster {
         command
             .env("CEPH_MS_MODE", mode)
             .env("CEPH_OSDS", "3")
+            .env("CEPH_MDS", setup.active_mds.to_string())
+            .env("CEPH_ADDRESS", &setup.address)
             .env("CEPH_OWNER", std::process::id().to_string());
         let exports = exports_in(&succeed(&mut command)?);
         Ok(Self { exports, dir })
@@ -76,6 +120,34 @@ impl Cluster {
         let cluster = Self::start(modes)?;
         succeed(script("ceph-images").arg(cluster.dir()))?;
         Ok(cluster)
+    }
+
+    /// Starts a cluster with the tree of `tests/servers/ceph-files`: all of it, or without its largest directory.
+    ///
+    /// # Errors
+    /// As [`Self::start`], or when the tree cannot be made.
+    pub fn with_files(setup: &Setup, tree: Tree) -> Result<Self> {
+        let cluster = Self::of(setup)?;
+        let mut command = script("ceph-files");
+        command.arg(cluster.dir());
+        if tree == Tree::Small {
+            command.arg("small");
+        }
+        succeed(&mut command)?;
+        Ok(cluster)
+    }
+
+    /// The one cluster with the whole tree and default modes that all tests of a binary share. They leave the tree as it is.
+    ///
+    /// # Errors
+    /// When it did not start; every test that needs it then fails with the same words.
+    pub fn shared_files() -> Result<&'static Self> {
+        static SHARED: OnceLock<Result<Cluster, String>> = OnceLock::new();
+        let setup = Setup { active_mds: 1, ..Setup::default() };
+        // Never dropped, as the other one below.
+        let started = SHARED
+            .get_or_init(|| Self::with_files(&setup, Tree::Whole).map_err(|error| format!("{error:#}")));
+        started.as_ref().map_err(|error| anyhow::anyhow!("{error}"))
     }
 
     /// The one cluster with images and default modes that all tests of a binary share. They leave its images as they are.
@@ -144,6 +216,33 @@ impl Cluster {
         Ok(self.run("ceph", &arguments)?.trim().to_owned())
     }
 
+    /// The key of a user that is there already.
+    ///
+    /// # Errors
+    /// When there is no such user.
+    pub fn key_of(&self, name: &str) -> Result<String> {
+        Ok(self.run("ceph", &["auth", "get-key", &format!("client.{name}")])?.trim().to_owned())
+    }
+
+    /// Mounts the CephFS with ceph-fuse as `client.admin`, with further options of that program.
+    ///
+    /// # Errors
+    /// When it does not mount; the message carries what it said.
+    pub fn ceph_fuse(&self, options: &[&str]) -> Result<CephFuse> {
+        CephFuse::start(self, options)
+    }
+
+    /// What `tests/servers/ceph-files` has written: the SHA-256 of each file by its path.
+    ///
+    /// # Errors
+    /// When its list cannot be read.
+    pub fn files(&self) -> Result<BTreeMap<PathBuf, String>> {
+        let path = self.dir().join("files.json");
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let written: BTreeMap<String, String> = serde_json::from_str(&text)?;
+        written.into_iter().map(|(path, digest)| Ok((path_of_hex(&path)?, digest))).collect()
+    }
+
     /// Runs one of Ceph's own programs against the cluster, and returns what it printed.
     ///
     /// # Errors
@@ -184,6 +283,23 @@ impl Cluster {
         Ok(exported)
     }
 
+    /// A mount of CephFS from `path` on, as `client.admin`.
+    ///
+    /// # Errors
+    /// When the plugin has not been built.
+    pub fn launch_files(&self, path: &str, scratch: &Path) -> Result<Launch> {
+        Ok(self.launch_files_anonymous(path, scratch)?.option("id", "admin").option("key", &self.key()?))
+    }
+
+    /// The same without user and key.
+    ///
+    /// # Errors
+    /// When the plugin has not been built.
+    pub fn launch_files_anonymous(&self, path: &str, scratch: &Path) -> Result<Launch> {
+        let source = format!("ceph://{}{path}", self.mon());
+        Launch::mount_with("cephfs", &source, &scratch.join("mnt"), scratch)
+    }
+
     /// A mount of `rbd://MON/WHAT`, as `client.admin`.
     ///
     /// # Errors
@@ -218,8 +334,12 @@ impl Drop for Cluster {
 /// One of the scripts, with a bound: Ceph's programs wait for ever for a cluster that does not answer.
 fn script(name: &str) -> Command {
     let mut command = Command::new("timeout");
-    command.args(["--kill-after=5", "120"]).arg(paths::repository().join("tests/servers").join(name));
+    command.args(["--kill-after=5", "180"]).arg(script_path(name));
     command
+}
+
+fn script_path(name: &str) -> PathBuf {
+    paths::repository().join("tests/servers").join(name)
 }
 
 /// The values of `export NAME=value` lines. Of the shell's quoting they use backslashes only.

@@ -2,6 +2,7 @@
 
 pub(crate) mod blocks;
 mod faults;
+pub(crate) mod files;
 mod get;
 mod head;
 mod list;
@@ -12,8 +13,12 @@ use crate::bench::Bench;
 use crate::report::{Check, Outcome, Report};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use wasmount_types::{Error, ErrorKind};
+use wasmount_core::mounts::{MountConfig, MountTable, MountTableConfig, Place};
+use wasmount_core::objects::ObjectFsConfig;
+use wasmount_core::ports::{NoStateLog, ProviderSource, SystemClock, TokioSpawn};
+use wasmount_types::{Error, ErrorKind, MountId};
 
 /// Longest time a single check may take; past it the plugin or the host hangs.
 const CHECK_LIMIT: Duration = Duration::from_secs(60);
@@ -82,6 +87,19 @@ fn expect_error<T>(result: Result<T, Error>, kinds: &[ErrorKind]) -> Outcome {
 /// The first failure among outcomes, otherwise `Passed`.
 fn all(outcomes: impl IntoIterator<Item = Outcome>) -> Outcome {
     outcomes.into_iter().find(|o| *o != Outcome::Passed).unwrap_or(Outcome::Passed)
+}
+
+/// The core's file system over a mount of its own, without FUSE.
+fn table(source: Arc<dyn ProviderSource>) -> Result<Arc<MountTable>, Error> {
+    let mount = MountConfig {
+        id: MountId::new("suite"),
+        place: Place::Root,
+        source,
+        objects: ObjectFsConfig::default(),
+    };
+    let config = MountTableConfig { mounts: vec![mount], ..MountTableConfig::default() };
+    let spawn = TokioSpawn(tokio::runtime::Handle::current());
+    MountTable::new(config, Arc::new(SystemClock), Arc::new(spawn), Arc::new(NoStateLog))
 }
 
 /// For checks that need objects which a given endpoint may not hold.

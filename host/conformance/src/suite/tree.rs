@@ -1,6 +1,6 @@
 //! The same store as applications see it: through the core's file system, without FUSE.
 
-use super::{expect, no_objects, rules};
+use super::{expect, no_objects, rules, table};
 use crate::bench::{Bench, PATIENCE, within};
 use crate::origin::Fault;
 use crate::report::Outcome;
@@ -8,10 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use wasmount_core::FileSystem;
 use wasmount_core::fs::ReadDir;
-use wasmount_core::mounts::{MountConfig, MountTable, MountTableConfig, Place};
-use wasmount_core::objects::ObjectFsConfig;
-use wasmount_core::ports::{NoStateLog, SystemClock, TokioSpawn};
-use wasmount_types::{Error, Fh, FileKind, Ino, MountId, Name, ObjectKey};
+use wasmount_core::mounts::MountTable;
+use wasmount_types::{Error, Fh, FileKind, Ino, Name, ObjectKey};
 
 rules! {
     "tree/walk": "a walk over the directories finds exactly the keys of the listing that can be file names" => walk;
@@ -24,22 +22,14 @@ struct Tree(Arc<MountTable>);
 
 impl Tree {
     async fn new(bench: &Bench) -> Result<Self, Error> {
-        let mount = MountConfig {
-            id: MountId::new("suite"),
-            place: Place::Root,
-            source: (bench.source)(Vec::new())?,
-            objects: ObjectFsConfig::default(),
-        };
-        let config = MountTableConfig { mounts: vec![mount], ..MountTableConfig::default() };
-        let spawn = TokioSpawn(tokio::runtime::Handle::current());
-        Ok(Self(MountTable::new(config, Arc::new(SystemClock), Arc::new(spawn), Arc::new(NoStateLog))?))
+        Ok(Self(table((bench.source)(Vec::new())?)?))
     }
 
     /// Sizes and numbers of all files by path; an explicit stack, since trees may be deep.
     async fn files(&self) -> Result<BTreeMap<String, (u64, Ino)>, Error> {
         let (mut files, mut stack) = (BTreeMap::new(), vec![(Ino::ROOT, String::new())]);
         while let Some((dir, path)) = stack.pop() {
-            let fh = self.0.opendir(within(PATIENCE), dir).await?;
+            let fh = self.0.opendir(within(PATIENCE), dir).await?.fh;
             let mut offset = 0;
             loop {
                 let request = ReadDir { offset, limit: 100, plus: false };
@@ -51,7 +41,7 @@ impl Tree {
                     let path = format!("{path}{}", entry.name);
                     match found.attr.kind {
                         FileKind::Directory => stack.push((found.attr.ino, format!("{path}/"))),
-                        FileKind::Regular | FileKind::Symlink => {
+                        _ => {
                             files.insert(path, (found.attr.size, found.attr.ino));
                         }
                     }

@@ -2,7 +2,8 @@
 //!
 //! Bytes that were read are good for those who had the file open when they were: each open begins anew, with the size of that moment, and
 //! all who have the file open go on with what the newest open sees. The kernel drops its pages at each open too, so that what one
-//! reads is what the image held when the file was opened, or later.
+//! reads is what the image held when the file was opened, or later. Between two opens an image that keeps being hit may be put
+//! into the kernel's page cache like any other file; what is on its way there is withdrawn at the next open.
 
 use super::image::SharedImage;
 use crate::inode::FileVersion;
@@ -36,7 +37,9 @@ impl LiveImage {
     /// Forgets what was read so far: it is `size` bytes long now, and any of them may have changed.
     pub(super) fn begin_anew(&self, size: u64) {
         let file = begin(&self.reading, &self.image, self.ino, &self.key, size);
-        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
+        let before = std::mem::replace(&mut *self.file.lock().unwrap_or_else(PoisonError::into_inner), file);
+        // What it is still fetching must not come after what is fetched from now on.
+        before.revoke();
     }
 
     /// What its readers read from.

@@ -2,7 +2,7 @@
 
 use super::ImageFs;
 use super::names::Spec;
-use crate::objects::{Listed, Listing};
+use crate::objects::{Listed, Listing, in_circles};
 use crate::ports::Image;
 use crate::wait::bounded;
 use futures::{StreamExt, stream};
@@ -69,8 +69,7 @@ async fn pages(fs: &ImageFs, listing: &Arc<Listing>) -> Result<(), Error> {
         }
         let Some(next) = page.next else { break };
         if continuation.as_ref() == Some(&next) || empty_pages > MAX_EMPTY_PAGES {
-            let message = "the listing of images goes in circles: it never ends and brings nothing new";
-            return Err(Error::new(ErrorKind::Corrupt, Blame::Plugin, message));
+            return Err(in_circles("the listing of images"));
         }
         continuation = Some(next);
     }

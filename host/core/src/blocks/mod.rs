@@ -16,10 +16,12 @@ mod names;
 pub(crate) use image::SharedImage;
 pub(crate) use live::LiveImage;
 
+use crate::context::MountContext;
 use crate::inode::FileVersion;
 use crate::objects::{Child, Flights, Known, KnownNames, Listed, Listing, ObjectFsConfig};
 use crate::ports::{BlockCapabilities, BlockStore, CacheIdentity, Clock, Image, Snapshot, Spawn};
 use crate::read::Reading;
+use crate::wait::bounded;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -52,17 +54,9 @@ pub struct ImageFs {
 }
 
 impl ImageFs {
-    /// Files over an open store. `cache`: whose bytes these are in the block cache; `request_timeout` bounds the requests that many
-    /// may wait for.
-    pub fn new(
-        id: MountId,
-        store: Arc<dyn BlockStore>,
-        cache: Option<CacheIdentity>,
-        config: ObjectFsConfig,
-        request_timeout: Duration,
-        clock: Arc<dyn Clock>,
-        spawn: Arc<dyn Spawn>,
-    ) -> Self {
+    /// Files over an open store.
+    pub fn new(context: MountContext, store: Arc<dyn BlockStore>) -> Self {
+        let MountContext { id, cache, config, request_timeout, clock, spawn } = context;
         Self {
             id,
             caps: store.capabilities(),
@@ -156,17 +150,35 @@ impl ImageFs {
         if self.note_size(path, size, at) {
             reading.outdated(ino);
         }
+        let open = self.begin_live(reading, ino, path, image, size);
+        // Pages of before, and those that are still on their way to the kernel. It drops its own at each open, but not the latter.
+        if let Some(kernel) = reading.page_cache() {
+            let dropped = async { Ok(kernel.drop_pages(ino, None).await) };
+            bounded(&*self.clock, ctx, "dropping the pages of a live image", dropped).await?;
+        }
+        Ok(open)
+    }
+
+    /// The live image for those who have it open, of whom there is one more.
+    fn begin_live(
+        &self,
+        reading: &Arc<Reading>,
+        ino: Ino,
+        path: &Arc<str>,
+        image: Arc<SharedImage>,
+        size: u64,
+    ) -> Arc<LiveImage> {
         let mut live = lock(&self.live);
         if let Some(open) = live.get(path).and_then(Weak::upgrade) {
             open.begin_anew(size);
-            return Ok(open);
+            return open;
         }
         if live.len() >= CLEAN_AT {
             live.retain(|_, image| image.strong_count() > 0);
         }
         let open = Arc::new(LiveImage::new(image, reading.clone(), ino, path, size));
         live.insert(path.clone(), Arc::downgrade(&open));
-        Ok(open)
+        open
     }
 
     /// Remembers the size of a live image; true if another one was known.

@@ -17,7 +17,7 @@ pub use file::{Content, ControlFile, ControlStream, TextFile};
 pub use nodes::is_control;
 
 use crate::FileSystem;
-use crate::fs::{DirEntry, Entry, FsStats, OpenFile, ReadData, ReadDir, Seek};
+use crate::fs::{DirEntry, Entry, FsStats, OpenDirectory, OpenFile, ReadData, ReadDir, Seek};
 use crate::ports::{BoxFuture, KernelPages, ServedFrom};
 use bytes::Bytes;
 use handles::{Handles, Open, RootHandles};
@@ -127,6 +127,14 @@ impl FileSystem for ControlFs {
         self.inner.getattr(ctx, ino)
     }
 
+    fn readlink(&self, ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<Bytes, Error>> {
+        if is_control(ino) {
+            let message = format!("nothing in {DIRECTORY} is a symbolic link");
+            return answer(Err(Error::new(ErrorKind::Invalid, Blame::Caller, message)));
+        }
+        self.inner.readlink(ctx, ino)
+    }
+
     fn open(&self, ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<OpenFile, Error>> {
         if is_control(ino) {
             return answer(self.open_control(ctx, ino));
@@ -163,18 +171,21 @@ impl FileSystem for ControlFs {
         self.inner.release(fh);
     }
 
-    fn opendir(&self, ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<Fh, Error>> {
+    fn opendir(&self, ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<OpenDirectory, Error>> {
         if is_control(ino) {
-            let open = || self.handles.open(|| Ok(Open::Directory));
+            let open = || {
+                let fh = self.handles.open(|| Ok(Open::Directory))?;
+                Ok(OpenDirectory { fh, cache: false, keep_cache: false })
+            };
             return answer(self.nodes.admit(ctx).and_then(|()| open()));
         }
         if ino != Ino::ROOT {
             return self.inner.opendir(ctx, ino);
         }
         Box::pin(async move {
-            let fh = self.inner.opendir(ctx, ino).await?;
-            self.roots.add(fh);
-            Ok(fh)
+            let open = self.inner.opendir(ctx, ino).await?;
+            self.roots.add(open.fh);
+            Ok(open)
         })
     }
 
@@ -204,8 +215,8 @@ impl FileSystem for ControlFs {
         self.inner.releasedir(fh);
     }
 
-    fn statfs(&self) -> FsStats {
-        self.inner.statfs()
+    fn statfs(&self, ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<FsStats, Error>> {
+        self.inner.statfs(ctx, if is_control(ino) { Ino::ROOT } else { ino })
     }
 
     fn getxattr<'a>(

@@ -105,8 +105,8 @@ impl Nodes {
 
     fn node(&self, ino: Ino, kind: FileKind, perm: u16, nlink: u32) -> Entry {
         // A size of 0, as in /proc: how long a text is shows when it is read.
-        let attr = Attr { ino, kind, perm, nlink, uid: self.owner, gid: 0, size: 0, mtime: self.since };
-        Entry { attr, ttl: TTL }
+        let attr = Attr { nlink, ..Attr::plain(ino, kind, perm, (self.owner, 0), 0, self.since) };
+        Entry::new(attr, TTL)
     }
 }
 

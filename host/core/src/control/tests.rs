@@ -40,8 +40,7 @@ impl Inner {
     fn entry(ino: Ino) -> Entry {
         let mtime = Timestamp::default();
         let kind = FileKind::Regular;
-        let attr = Attr { ino, kind, perm: 0o644, nlink: 1, uid: 1, gid: 1, size: 5, mtime };
-        Entry { attr, ttl: Duration::from_secs(1) }
+        Entry::new(Attr::plain(ino, kind, 0o644, (1, 1), 5, mtime), Duration::from_secs(1))
     }
 }
 
@@ -81,9 +80,9 @@ impl FileSystem for Inner {
     fn release(&self, fh: Fh) {
         self.note(format!("release {}", fh.0));
     }
-    fn opendir(&self, _ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<Fh, Error>> {
+    fn opendir(&self, _ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<OpenDirectory, Error>> {
         self.note(format!("opendir {}", ino.0));
-        answer(Ok(Fh(3)))
+        answer(Ok(OpenDirectory { fh: Fh(3), cache: true, keep_cache: true }))
     }
     fn readdir(
         &self,
@@ -105,9 +104,22 @@ impl FileSystem for Inner {
     fn releasedir(&self, fh: Fh) {
         self.note(format!("releasedir {}", fh.0));
     }
-    fn statfs(&self) -> FsStats {
-        self.note("statfs".into());
-        FsStats { block_size: 1, blocks: 2, blocks_free: 3, files: 4, name_max: 5 }
+    fn readlink(&self, _ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<Bytes, Error>> {
+        self.note(format!("readlink {}", ino.0));
+        answer(Ok(Bytes::from_static(b"target")))
+    }
+    fn statfs(&self, _ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<FsStats, Error>> {
+        self.note(format!("statfs {}", ino.0));
+        let (blocks_free, blocks_available, files_free) = (3, 3, 0);
+        answer(Ok(FsStats {
+            block_size: 1,
+            blocks: 2,
+            blocks_free,
+            blocks_available,
+            files: 4,
+            files_free,
+            name_max: 5,
+        }))
     }
     fn getxattr<'a>(
         &'a self,
@@ -175,7 +187,7 @@ async fn find(fs: &ControlFs, uid: u32, file: &str) -> Result<Entry, Error> {
 }
 
 async fn list(fs: &ControlFs, ino: Ino, limit: usize, plus: bool) -> Vec<DirEntry> {
-    let fh = fs.opendir(ctx(0), ino).await.unwrap();
+    let fh = fs.opendir(ctx(0), ino).await.unwrap().fh;
     let (mut all, mut offset) = (Vec::new(), 0);
     loop {
         let page = fs.readdir(ctx(0), fh, ReadDir { offset, limit, plus }).await.unwrap();
@@ -302,7 +314,7 @@ async fn handles_are_limited_and_of_one_kind() {
     let directory = fs.lookup(ctx(0), Ino::ROOT, &name(DIRECTORY)).await.unwrap().attr.ino;
     let file = find(&fs, 0, "text").await.unwrap().attr.ino;
     assert_eq!(fs.open(ctx(0), directory).await.unwrap_err().kind, ErrorKind::IsDirectory);
-    let dir = fs.opendir(ctx(0), directory).await.unwrap();
+    let dir = fs.opendir(ctx(0), directory).await.unwrap().fh;
     assert_eq!(fs.read(ctx(0), dir, 0, 1).await.unwrap_err().kind, ErrorKind::Invalid);
     let mut open = Vec::new();
     let refused = loop {
@@ -331,10 +343,11 @@ async fn everything_else_is_passed_on_unchanged() {
     let data = fs.read(ctx(9), open.fh, 10, 20).await.unwrap();
     assert_eq!(data.from, ServedFrom::Origin);
     fs.release(open.fh);
-    fs.opendir(ctx(9), Ino(777)).await.unwrap();
+    assert!(fs.opendir(ctx(9), Ino(777)).await.unwrap().keep_cache);
     fs.readdir(ctx(9), Fh(3), ReadDir { offset: 0, limit: 1, plus: false }).await.unwrap();
     fs.releasedir(Fh(3));
-    assert_eq!(fs.statfs().name_max, 5);
+    fs.readlink(ctx(9), Ino(300)).await.unwrap();
+    assert_eq!(fs.statfs(ctx(9), Ino(300)).await.unwrap().name_max, 5);
     fs.getxattr(ctx(9), Ino(300), b"user.x").await.unwrap();
     fs.listxattr(ctx(9), Ino(300)).await.unwrap();
     fs.mounted(Arc::new(NoPages));
@@ -349,7 +362,8 @@ async fn everything_else_is_passed_on_unchanged() {
         "opendir 777",
         "readdir 3",
         "releasedir 3",
-        "statfs",
+        "readlink 300",
+        "statfs 300",
         "getxattr 300 user.x",
         "listxattr 300",
         "mounted",
@@ -369,6 +383,18 @@ struct NoPages;
 
 impl KernelPages for NoPages {
     fn takes_pages(&self) -> bool {
+        false
+    }
+    fn drop_attributes(&self, _ino: Ino) -> BoxFuture<'static, bool> {
+        Box::pin(ready(false))
+    }
+    fn drop_pages(&self, _ino: Ino, _range: Option<std::ops::Range<u64>>) -> BoxFuture<'static, bool> {
+        Box::pin(ready(false))
+    }
+    fn drop_entries(&self) -> bool {
+        false
+    }
+    fn keeps_entries(&self) -> bool {
         false
     }
 

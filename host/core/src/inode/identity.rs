@@ -1,8 +1,9 @@
 //! What a node stands for, and the number that follows from it.
 
 use super::siphash;
+use crate::ports::NodeNumber;
 use std::sync::Arc;
-use wasmount_types::{Ino, MountId, Timestamp, Version};
+use wasmount_types::{FileKind, Ino, MountId, Timestamp, Version};
 
 /// One version of a file, as the store described it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +46,21 @@ pub enum NodeKind {
     File(FileVersion),
     /// A file inside a mount whose bytes may change: one node for good.
     Live,
+    /// A node of a file system of its own, whatever its names are.
+    Node(StoreNode),
+}
+
+/// A node of a store that numbers its nodes itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreNode {
+    /// What the store calls it.
+    pub number: NodeNumber,
+    /// Distinguishes nodes that had the same number at different times.
+    pub generation: u64,
+    /// The number that the store would show to applications.
+    pub inode: u64,
+    /// What it is.
+    pub kind: FileKind,
 }
 
 /// A node: a path and, for files, a version of it.
@@ -54,7 +70,7 @@ pub struct Identity {
     pub mount: usize,
     /// Its id; empty for a directory of the table.
     pub mount_id: MountId,
-    /// Path inside the mount (inside the table for virtual directories), without slashes around it.
+    /// Path inside the mount (inside the table for virtual directories), without slashes around it; empty for a [`NodeKind::Node`].
     pub path: Arc<str>,
     /// What it is.
     pub kind: NodeKind,
@@ -75,6 +91,9 @@ impl Identity {
                 (NodeKind::Virtual(a), NodeKind::Virtual(b)) => a == b,
                 (NodeKind::Directory, NodeKind::Directory) | (NodeKind::Live, NodeKind::Live) => true,
                 (NodeKind::File(a), NodeKind::File(b)) => a.same(b),
+                (NodeKind::Node(a), NodeKind::Node(b)) => {
+                    (a.number, a.generation, a.kind) == (b.number, b.generation, b.kind)
+                }
                 _ => false,
             }
     }
@@ -92,6 +111,11 @@ impl Identity {
             NodeKind::Virtual(_) => data.push(b't'),
             NodeKind::Directory => data.push(b'd'),
             NodeKind::Live => data.push(b'l'),
+            // A listing without attributes knows no more of an entry.
+            NodeKind::Node(node) => {
+                data.push(b'n');
+                data.extend_from_slice(&node.inode.to_le_bytes());
+            }
             NodeKind::File(FileVersion { version: Some(version), .. }) => {
                 data.push(b'v');
                 data.extend_from_slice(version.as_str().as_bytes());

@@ -1,13 +1,14 @@
 //! The nodes the kernel knows.
 //!
 //! A node stands for one path and one version of what is there, because the kernel's page cache belongs to nodes: new
-//! bytes get a new number, and nobody ever reads a mixture. A node lives as long as the kernel counts look-ups of it.
+//! bytes get a new number, and nobody ever reads a mixture. Where the store has nodes of its own, a node is one of those, and `files`
+//! sees to it that the kernel keeps nothing old of it. A node lives as long as the kernel counts look-ups of it.
 //! Every change is appended to the [`StateLog`] under the table's lock, before the reply that makes it visible.
 
 mod identity;
 mod siphash;
 
-pub use identity::{FileVersion, Identity, NodeKind};
+pub use identity::{FileVersion, Identity, NodeKind, StoreNode};
 
 use crate::ports::{FileState, StateLog, StateRecord};
 use std::collections::HashMap;
@@ -40,12 +41,7 @@ impl InodeTable {
     pub fn look_up(&self, identity: Identity) -> Ino {
         let mut nodes = self.lock();
         let ino = number(&nodes, &identity);
-        self.log.append(&StateRecord::Lookup {
-            ino,
-            mount: (!matches!(identity.kind, NodeKind::Virtual(_))).then(|| identity.mount_id.clone()),
-            path: identity.path.to_string(),
-            file: file_state(&identity),
-        });
+        self.log.append(&record(ino, &identity));
         let node = nodes.entry(ino).or_insert_with(|| Node {
             identity: Arc::new(identity),
             outdated: false,
@@ -62,15 +58,51 @@ impl InodeTable {
         number(&self.lock(), identity)
     }
 
-    /// Takes back look-ups; unknown numbers are ignored.
-    pub fn forget(&self, ino: Ino, count: u64) {
+    /// Counts one more look-up of a node that the kernel knows; false: it does not.
+    pub fn look_up_again(&self, ino: Ino) -> bool {
         let mut nodes = self.lock();
-        let Some(node) = nodes.get_mut(&ino) else { return };
+        let Some(node) = nodes.get_mut(&ino) else { return false };
+        self.log.append(&record(ino, &node.identity));
+        node.lookups = node.lookups.saturating_add(1);
+        true
+    }
+
+    /// Takes back look-ups; unknown numbers are ignored. Whether the kernel does not know the node any more.
+    pub fn forget(&self, ino: Ino, count: u64) -> bool {
+        let mut nodes = self.lock();
+        let Some(node) = nodes.get_mut(&ino) else { return true };
         self.log.append(&StateRecord::Forget { ino, count });
         node.lookups = node.lookups.saturating_sub(count);
-        if node.lookups == 0 {
+        let gone = node.lookups == 0;
+        if gone {
             nodes.remove(&ino);
         }
+        gone
+    }
+
+    /// Whether the kernel knows a node, or is about to be told of it.
+    pub fn knows(&self, ino: Ino) -> bool {
+        self.lock().contains_key(&ino)
+    }
+
+    /// A node of a store that numbers its nodes itself.
+    pub fn store_node(&self, ino: Ino) -> Option<StoreNode> {
+        match self.lock().get(&ino)?.identity.kind {
+            NodeKind::Node(node) => Some(node),
+            _ => None,
+        }
+    }
+
+    /// The nodes of a mount that numbers its nodes itself.
+    pub fn store_nodes(&self, mount: usize) -> Vec<(Ino, StoreNode)> {
+        let nodes = self.lock();
+        let of_mount = nodes.iter().filter(|(_, node)| node.identity.mount == mount);
+        of_mount
+            .filter_map(|(ino, node)| match node.identity.kind {
+                NodeKind::Node(node) => Some((*ino, node)),
+                _ => None,
+            })
+            .collect()
     }
 
     /// A node the kernel knows.
@@ -113,11 +145,24 @@ fn number(nodes: &HashMap<Ino, Node>, identity: &Identity) -> Ino {
     }
 }
 
+fn record(ino: Ino, identity: &Identity) -> StateRecord {
+    if let NodeKind::Node(StoreNode { number, generation, inode, kind }) = identity.kind {
+        let mount = identity.mount_id.clone();
+        return StateRecord::LookupNode { ino, mount, node: number, generation, inode, kind };
+    }
+    StateRecord::Lookup {
+        ino,
+        mount: (!matches!(identity.kind, NodeKind::Virtual(_))).then(|| identity.mount_id.clone()),
+        path: identity.path.to_string(),
+        file: file_state(identity),
+    }
+}
+
 fn file_state(identity: &Identity) -> Option<FileState> {
     let (file, live) = match &identity.kind {
         NodeKind::File(file) => (file.clone(), false),
         NodeKind::Live => (FileVersion { version: None, size: 0, modified: None }, true),
-        NodeKind::Virtual(_) | NodeKind::Directory => return None,
+        NodeKind::Virtual(_) | NodeKind::Directory | NodeKind::Node(_) => return None,
     };
     let modified = file.modified.unwrap_or_default();
     Some(FileState {
@@ -134,7 +179,8 @@ fn file_state(identity: &Identity) -> Option<FileState> {
 mod tests {
     use super::*;
     use crate::ports::NoStateLog;
-    use wasmount_types::{MountId, Version};
+    use crate::ports::NodeNumber;
+    use wasmount_types::{FileKind, MountId, Version};
 
     fn file(path: &str, version: &str) -> Identity {
         Identity {
@@ -156,6 +202,30 @@ mod tests {
         assert_ne!(file("a", "1").number(0), file("a", "2").number(0));
         assert_ne!(file("a", "1").number(0), file("b", "1").number(0));
         assert_ne!(file("a", "1").number(0), file("a", "1").number(1));
+    }
+
+    #[test]
+    fn a_node_of_a_store_is_the_same_under_all_names() {
+        let node = |generation| Identity {
+            mount: 0,
+            mount_id: MountId::new("m"),
+            path: "".into(),
+            kind: NodeKind::Node(StoreNode {
+                number: NodeNumber(7),
+                generation,
+                inode: 1_099_511_627_776,
+                kind: FileKind::Regular,
+            }),
+        };
+        let table = InodeTable::new(Arc::new(NoStateLog));
+        let ino = table.look_up(node(0));
+        assert_eq!(table.look_up(node(0)), ino);
+        assert!(table.look_up_again(ino) && !table.look_up_again(Ino(5)));
+        assert_ne!(table.look_up(node(1)), ino, "the number was used for another node before");
+        assert!(!table.forget(ino, 2) && table.knows(ino));
+        assert_eq!(table.store_nodes(0).len(), 2);
+        assert!(table.store_nodes(1).is_empty());
+        assert!(table.forget(ino, 1) && !table.knows(ino));
     }
 
     #[test]

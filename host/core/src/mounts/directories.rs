@@ -1,60 +1,94 @@
 //! Open directories.
 
 use super::table::{MountTable, Target};
-use super::volume::Volume;
-use crate::fs::{DirEntry, Entry, ReadDir};
+use super::volume::{Opened, Volume};
+use crate::files::{FileFs, OpenListing, Page};
+use crate::fs::{self, DirEntry, Entry, ReadDir};
+use crate::inode::StoreNode;
 use crate::objects::{Child, Listed, Listing, join};
 use crate::wait::bounded;
 use std::sync::{Arc, Mutex, PoisonError};
-use wasmount_types::{Blame, Error, ErrorKind, Fh, FileKind, Ino, Name, RequestCtx};
+use wasmount_types::{Blame, Error, ErrorKind, FileKind, Ino, Name, RequestCtx};
 
 /// `next_offset` of the first entry: an adapter may use 1 and 2 for `.` and `..`.
 const FIRST_NEXT: u64 = 3;
+
+/// Largest position: the kernel's are signed, and an adapter may want some for itself.
+const LAST_NEXT: u64 = i64::MAX as u64 - 64;
 
 /// An open directory. First come the table's own directories in it, then what a mount has there.
 pub(super) struct OpenDirectory {
     /// Directories of the table, in order; they shadow entries of the mount.
     children: Vec<(Name, usize)>,
     mount: Option<usize>,
-    /// Path inside the mount.
-    path: Arc<str>,
+    within: Within,
     content: Mutex<Option<Content>>,
 }
 
+/// Which directory of a mount it is.
+enum Within {
+    /// The one with this path; the root of a mount whatever it holds, if that is empty.
+    Path(Arc<str>),
+    /// A node of its own.
+    Node(StoreNode, Ino),
+}
+
 #[derive(Clone)]
-struct Content {
-    volume: Volume,
-    listing: Arc<Listing>,
-    /// It has been read from the beginning: the next time it is to be a new one (`rewinddir(3)`).
-    begun: bool,
+enum Content {
+    Paths {
+        volume: Volume,
+        listing: Arc<Listing>,
+        /// It has been read from the beginning: the next time it is to be a new one (`rewinddir(3)`).
+        begun: bool,
+    },
+    Nodes {
+        fs: Arc<FileFs>,
+        open: Arc<OpenListing>,
+        /// The kernel may keep what is listed, and what it has.
+        kept: (bool, bool),
+    },
+}
+
+impl OpenDirectory {
+    /// The kernel makes no request on it any more.
+    pub(super) fn end(&self) {
+        if let Some(Content::Nodes { open, .. }) = &*lock(&self.content) {
+            open.end();
+        }
+    }
 }
 
 impl MountTable {
-    pub(super) async fn open_directory(&self, ctx: RequestCtx, ino: Ino) -> Result<Fh, Error> {
-        let (children, mount, path) = match self.target(ino)? {
+    pub(super) async fn open_directory(&self, ctx: RequestCtx, ino: Ino) -> Result<fs::OpenDirectory, Error> {
+        let (children, mount, within) = match self.target(ino)? {
             Target::Table(index) => {
                 let directory = self.directory(index)?;
                 let children =
                     directory.children.iter().map(|(name, index)| (name.clone(), *index)).collect();
-                (children, directory.mount, "".into())
+                (children, directory.mount, Within::Path("".into()))
             }
-            Target::Directory { mount, path } => (Vec::new(), Some(mount), path),
+            Target::Directory { mount, path } => (Vec::new(), Some(mount), Within::Path(path)),
+            Target::Node { mount, of } => (Vec::new(), Some(mount), Within::Node(of, ino)),
             Target::File { path, .. } | Target::Live { path, .. } => {
                 return Err(Error::new(ErrorKind::NotDirectory, Blame::Caller, format!("{path} is a file")));
             }
         };
-        let open = OpenDirectory { children, mount, path, content: Mutex::new(None) };
+        let open = OpenDirectory { children, mount, within, content: Mutex::new(None) };
+        let (mut cache, mut keep_cache) = (false, false);
         // Where there are entries from memory they are shown first, even if the mount beside them does not work.
-        if open.children.is_empty() && open.mount.is_some() {
-            self.content(ctx, &open, true).await?;
+        if open.children.is_empty()
+            && let Some(mount) = open.mount
+            && let Content::Nodes { kept, .. } = self.content(ctx, &open, mount, true).await?
+        {
+            (cache, keep_cache) = kept;
         }
-        Ok(self.directories.open(ino, open))
+        Ok(fs::OpenDirectory { fh: self.directories.open(ino, open), cache, keep_cache })
     }
 
     pub(super) async fn read_directory(
         &self,
         ctx: RequestCtx,
-        fh: Fh,
+        fh: wasmount_types::Fh,
         request: ReadDir,
     ) -> Result<Vec<DirEntry>, Error> {
         let open = self.directories.get(fh)?;
@@ -70,26 +104,40 @@ impl MountTable {
             return Ok(entries);
         }
         let Some(mount) = open.mount else { return Ok(entries) };
-        let content = self.content(ctx, &open, at == own).await?;
+        match self.content(ctx, &open, mount, at == own).await? {
+            Content::Paths { volume, listing, .. } => {
+                self.read_paths(ctx, &open, mount, (&volume, &listing), at, request).await
+            }
+            Content::Nodes { fs, open: listing, .. } => {
+                let listed = self.read_nodes(ctx, &open, (&fs, &listing), at - own, request).await;
+                self.noted_at(mount, &fs, listed)
+            }
+        }
+    }
+
+    async fn read_paths(
+        &self,
+        ctx: RequestCtx,
+        open: &OpenDirectory,
+        mount: usize,
+        (volume, listing): (&Volume, &Listing),
+        mut at: u64,
+        request: ReadDir,
+    ) -> Result<Vec<DirEntry>, Error> {
+        let own = open.children.len() as u64;
+        let Within::Path(path) = &open.within else { return Err(Error::stale("an open directory")) };
+        let mut entries = Vec::new();
         // Entries that are shadowed are skipped; a page of nothing else must not look like the end.
         while entries.is_empty() {
-            let page = content.listing.entries((at - own) as usize, request.limit);
+            let page = listing.entries((at - own) as usize, request.limit);
             let page = bounded(&*self.clock, ctx, "reading a directory", page).await;
-            let page = self.noted(self.mount(mount)?, &content.volume, page)?;
+            let page = self.noted(self.mount(mount)?, volume, page)?;
             if page.is_empty() {
                 break;
             }
             for (name, listed) in page {
                 if !open.children.iter().any(|(own, _)| *own == name) {
-                    entries.push(self.entry(
-                        mount,
-                        &content.volume,
-                        &open.path,
-                        name,
-                        listed,
-                        at,
-                        request.plus,
-                    )?);
+                    entries.push(self.entry(mount, volume, path, name, listed, at, request.plus)?);
                 }
                 at += 1;
             }
@@ -97,28 +145,85 @@ impl MountTable {
         Ok(entries)
     }
 
-    /// The listing of an open directory; a new one when it is read from its beginning a second time.
+    /// Entries of a mount with nodes of its own, after `cookie`.
+    async fn read_nodes(
+        &self,
+        ctx: RequestCtx,
+        open: &OpenDirectory,
+        (fs, listing): (&Arc<FileFs>, &OpenListing),
+        mut cookie: u64,
+        request: ReadDir,
+    ) -> Result<Vec<DirEntry>, Error> {
+        let first = open.children.len() as u64 + FIRST_NEXT - 1;
+        let ReadDir { limit, plus, .. } = request;
+        loop {
+            let mut entries = fs.read_directory(ctx, listing, Page { cookie, limit, plus }).await?;
+            let Some(last) = entries.last() else { return Ok(entries) };
+            cookie = last.next_offset;
+            entries.retain(|entry| {
+                let shadowed = open.children.iter().any(|(own, _)| *own == entry.name);
+                if let Some(entry) = entry.entry.filter(|_| shadowed) {
+                    // It was counted as looked up, and the kernel will never hear of it.
+                    self.forget_node(entry.attr.ino, 1);
+                }
+                !shadowed
+            });
+            for entry in &mut entries {
+                let position = entry.next_offset.checked_add(first).filter(|at| *at <= LAST_NEXT);
+                entry.next_offset = position.ok_or_else(|| {
+                    let message =
+                        format!("position {} is too large for one in a directory", entry.next_offset);
+                    Error::new(ErrorKind::Corrupt, Blame::Plugin, message)
+                })?;
+            }
+            if !entries.is_empty() {
+                return Ok(entries);
+            }
+        }
+    }
+
+    /// The content of an open directory. A listing by paths is a new one when it is read from its beginning a second time; one of nodes when the
+    /// store was opened again.
     async fn content(
         &self,
         ctx: RequestCtx,
         open: &OpenDirectory,
+        mount: usize,
         beginning: bool,
     ) -> Result<Content, Error> {
-        let mount = open.mount.ok_or_else(|| Error::not_found("the mount of a directory"))?;
-        let first_use = |content: &mut Option<Content>| match content {
-            Some(content) if !(beginning && content.begun) => {
-                content.begun |= beginning;
-                Some(content.clone())
+        let current = lock(&open.content).clone();
+        match current {
+            Some(Content::Paths { volume, listing, begun }) if !(beginning && begun) => {
+                let content = Content::Paths { volume, listing, begun: begun | beginning };
+                *lock(&open.content) = Some(content.clone());
+                return Ok(content);
             }
-            _ => None,
-        };
-        if let Some(content) = first_use(&mut open.content.lock().unwrap_or_else(PoisonError::into_inner)) {
-            return Ok(content);
+            Some(Content::Nodes { fs, open: listing, kept }) => {
+                let now = self.mount(mount)?.nodes(ctx).await?;
+                if Arc::ptr_eq(&fs, &now) {
+                    return Ok(Content::Nodes { fs, open: listing, kept });
+                }
+            }
+            _ => {}
         }
-        let volume = self.mount(mount)?.ready(ctx).await?;
-        let listing = volume.list(&open.path);
-        let content = Content { volume, listing, begun: false };
-        *open.content.lock().unwrap_or_else(PoisonError::into_inner) = Some(content.clone());
+        let content = match (self.mount(mount)?.ready(ctx).await?, &open.within) {
+            (Opened::Paths(volume), Within::Path(path)) => {
+                let listing = volume.list(path);
+                Content::Paths { volume, listing, begun: false }
+            }
+            (Opened::Nodes(fs), within) => {
+                let node = match within {
+                    Within::Node(of, ino) => fs.node(*of, *ino)?,
+                    Within::Path(path) if path.is_empty() => fs.root().clone(),
+                    Within::Path(path) => return Err(Error::stale(path)),
+                };
+                let opened = fs.open_directory(ctx, &node).await;
+                let (listing, cache, keep_cache) = self.noted_at(mount, &fs, opened)?;
+                Content::Nodes { fs, open: listing, kept: (cache, keep_cache) }
+            }
+            (Opened::Paths(_), Within::Node(..)) => return Err(Error::stale("an open directory")),
+        };
+        *lock(&open.content) = Some(content.clone());
         Ok(content)
     }
 
@@ -158,7 +263,11 @@ impl MountTable {
         }
         let ino = self.inodes.look_up(identity);
         let attr = self.attr(mount, ino, &listed.child)?;
-        let entry = Some(Entry { attr, ttl: volume.ttl_left(&listed) });
+        let entry = Some(Entry::new(attr, volume.ttl_left(&listed)));
         Ok(DirEntry { name, ino, kind, next_offset, entry })
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,9 +1,11 @@
 //! Open files.
 
+use super::nodes::OwnFile;
 use super::opener::Mount;
 use super::table::{MountTable, Target};
 use super::volume::Volume;
 use crate::blocks::{LiveImage, SharedImage};
+use crate::files::seek_in_data;
 use crate::fs::{self, Seek};
 use crate::inode::FileVersion;
 use crate::read::{File, FileReader, Source};
@@ -13,6 +15,14 @@ use wasmount_types::{Blame, Error, ErrorKind, Fh, Ino, ObjectKey, RequestCtx};
 
 /// Times a read of a live image begins: once more when that has become shorter under it.
 const ATTEMPTS: u32 = 2;
+
+/// An open file of a mount.
+pub(super) enum Open {
+    /// It was found by its path.
+    Path(Box<OpenFile>),
+    /// It is a node of its own.
+    Node(OwnFile),
+}
 
 /// An open file, read through whichever provider the mount has at the moment.
 pub(super) struct OpenFile {
@@ -45,6 +55,7 @@ impl MountTable {
             Target::File { path, outdated: true, .. } => return Err(Error::stale(path)),
             Target::File { mount, path, file, .. } => (mount, path, Some(file)),
             Target::Live { mount, path } => (mount, path, None),
+            Target::Node { mount, of } => return self.open_node(ctx, mount, of, ino).await,
             Target::Table(_) | Target::Directory { .. } => {
                 return Err(Error::new(
                     ErrorKind::IsDirectory,
@@ -54,7 +65,7 @@ impl MountTable {
             }
         };
         let mount = self.mount(index)?;
-        let volume = mount.ready(ctx).await?;
+        let volume = mount.volume(ctx).await?;
         let open = OpenFile { ino, mount: index, path, version, reader: Mutex::new(None) };
         let opened = self.noted(mount, &volume, self.open_bytes(ctx, &open, &volume).await);
         let (bytes, backing) = match opened {
@@ -69,7 +80,8 @@ impl MountTable {
         }
         let keep_cache = open.version.is_some();
         *lock(&open.reader) = Some(Current::new(volume, bytes));
-        Ok(fs::OpenFile { fh: self.files.open(ino, open), keep_cache, direct_io: false, backing })
+        let fh = self.files.open(ino, Open::Path(Box::new(open)));
+        Ok(fs::OpenFile { fh, keep_cache, direct_io: false, backing })
     }
 
     /// The bytes of a file that is being opened, and the local file with exactly these bytes if the kernel may read that.
@@ -84,13 +96,13 @@ impl MountTable {
             (Some(version), Volume::Objects(fs)) => {
                 fs.check_current(ctx, path, version).await?;
                 let file = self.file(volume, ino, path, version);
-                let backing = self.backing(&file).await;
+                let backing = self.reading.backing(&file).await;
                 Ok((Bytes::Version(file), backing))
             }
             (Some(version), Volume::Images(fs)) => {
                 fs.check_current(path, version)?;
                 let file = self.file(volume, ino, path, version);
-                let backing = self.backing(&file).await;
+                let backing = self.reading.backing(&file).await;
                 if backing.is_none() {
                     fs.image(path, version.version.as_ref()).open(ctx).await?;
                 }
@@ -113,11 +125,15 @@ impl MountTable {
         size: u32,
     ) -> Result<fs::ReadData, Error> {
         let open = self.files.get(fh)?;
+        let open = match &*open {
+            Open::Path(open) => open,
+            Open::Node(open) => return self.read_node(ctx, open, offset, size).await,
+        };
         let mount: &Mount = self.mount(open.mount)?;
-        let volume = mount.ready(ctx).await?;
+        let volume = mount.volume(ctx).await?;
         let mut attempt = 1;
         let outcome = loop {
-            let outcome = match self.reader(ctx, &open, &volume).await {
+            let outcome = match self.reader(ctx, open, &volume).await {
                 Ok(reader) => reader.read(ctx, offset, size).await,
                 Err(error) => Err(error),
             };
@@ -130,7 +146,7 @@ impl MountTable {
             *lock(&open.reader) = None;
         };
         if let Err(error) = &outcome {
-            self.after(error, &open, &volume);
+            self.after(error, open, &volume);
         }
         outcome
     }
@@ -143,12 +159,16 @@ impl MountTable {
         what: Seek,
     ) -> Result<u64, Error> {
         let open = self.files.get(fh)?;
+        let open = match &*open {
+            Open::Path(open) => open,
+            Open::Node(open) => return self.seek_node(ctx, open, offset, what).await,
+        };
         let mount: &Mount = self.mount(open.mount)?;
-        let volume = mount.ready(ctx).await?;
-        let outcome = self.seek_in(ctx, &open, &volume, offset, what).await;
+        let volume = mount.volume(ctx).await?;
+        let outcome = self.seek_in(ctx, open, &volume, offset, what).await;
         let outcome = self.noted(mount, &volume, outcome);
         if let Err(error) = &outcome {
-            self.after(error, &open, &volume);
+            self.after(error, open, &volume);
         }
         outcome
     }
@@ -204,14 +224,6 @@ impl MountTable {
         self.reading.file(source, volume.cache(), ino, &ObjectKey::new(path.clone()), version)
     }
 
-    /// The local file with exactly these bytes, if the disk cache has one that the kernel may read.
-    async fn backing(&self, file: &File) -> Option<Arc<OwnedFd>> {
-        let cached = file.open_cache().await?;
-        let backing = self.reading.within_disk_wait(cached.backing()).await.flatten()?;
-        self.reading.offered_backing();
-        Some(backing)
-    }
-
     /// The reader of an open file: a new one when the provider was opened again in between, and when a live image was looked at
     /// again.
     async fn reader(
@@ -254,18 +266,6 @@ impl MountTable {
             (Volume::Images(fs), _) => fs.suspect(&open.path),
         }
         self.inodes.mark_outdated(open.ino);
-    }
-}
-
-/// `lseek(2)` in a file without holes but the one behind its end.
-fn seek_in_data(size: u64, offset: u64, what: Seek) -> Result<u64, Error> {
-    match what {
-        _ if offset >= size => {
-            let message = format!("byte {offset} is at or beyond the end");
-            Err(Error::new(ErrorKind::OutOfRange, Blame::Caller, message))
-        }
-        Seek::Data => Ok(offset),
-        Seek::Hole => Ok(size),
     }
 }
 

@@ -1,14 +1,15 @@
 //! The mount table: all mounts of a Dataset in one file system.
 //!
 //! `tree` holds the directories that belong to no store, `opener` the state of each mount, `volume` what is in it, `table` says what a node number
-//! leads to; `names`, `directories`, `files` and `xattr` are the operations on it, `siblings` expects the next, and [`FileSystem`]
-//! is implemented here in terms of them.
+//! leads to; `names`, `directories`, `files` and `xattr` are the operations on it, `nodes` leads to mounts that have nodes of their own,
+//! `siblings` expects what comes next, and [`FileSystem`] is implemented here in terms of them.
 
 mod config;
 mod directories;
 mod files;
 mod layout;
 mod names;
+mod nodes;
 mod opener;
 mod siblings;
 mod state;
@@ -22,7 +23,7 @@ pub use layout::{Layout, Place};
 pub use state::MountState;
 pub use table::MountTable;
 
-use crate::fs::{DirEntry, Entry, FileSystem, FsStats, OpenFile, ReadData, ReadDir, Seek};
+use crate::fs::{DirEntry, Entry, FileSystem, FsStats, OpenDirectory, OpenFile, ReadData, ReadDir, Seek};
 use crate::ports::{BoxFuture, KernelPages};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -39,11 +40,15 @@ impl FileSystem for MountTable {
     }
 
     fn forget(&self, ino: Ino, count: u64) {
-        self.inodes.forget(ino, count);
+        self.forget_node(ino, count);
     }
 
     fn getattr(&self, ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<Entry, Error>> {
         Box::pin(self.attributes(ctx, ino))
+    }
+
+    fn readlink(&self, ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<Bytes, Error>> {
+        Box::pin(self.read_link(ctx, ino))
     }
 
     fn open(&self, ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<OpenFile, Error>> {
@@ -68,7 +73,7 @@ impl FileSystem for MountTable {
         self.files.release(fh);
     }
 
-    fn opendir(&self, ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<Fh, Error>> {
+    fn opendir(&self, ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<OpenDirectory, Error>> {
         Box::pin(self.open_directory(ctx, ino))
     }
 
@@ -82,24 +87,24 @@ impl FileSystem for MountTable {
     }
 
     fn releasedir(&self, fh: Fh) {
-        self.directories.release(fh);
+        self.close_directory(fh);
     }
 
-    fn statfs(&self) -> FsStats {
-        self.stats()
+    fn statfs(&self, ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<FsStats, Error>> {
+        Box::pin(self.statistics(ctx, ino))
     }
 
     fn getxattr<'a>(
         &'a self,
-        _ctx: RequestCtx,
+        ctx: RequestCtx,
         ino: Ino,
         name: &'a [u8],
     ) -> BoxFuture<'a, Result<Bytes, Error>> {
-        Box::pin(self.attribute(ino, name))
+        Box::pin(self.attribute(ctx, ino, name))
     }
 
-    fn listxattr(&self, _ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<Vec<Vec<u8>>, Error>> {
-        Box::pin(std::future::ready(self.attribute_names(ino)))
+    fn listxattr(&self, ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<Vec<Vec<u8>>, Error>> {
+        Box::pin(self.attribute_names(ctx, ino))
     }
 
     fn mounted(&self, kernel: Arc<dyn KernelPages>) {

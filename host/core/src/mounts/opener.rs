@@ -5,16 +5,20 @@
 
 use super::Place;
 use super::config::MountConfig;
-use super::volume::Volume;
+use super::volume::{Opened, Volume};
 use crate::blocks::ImageFs;
+use crate::context::MountContext;
+use crate::files::FileFs;
+use crate::inode::InodeTable;
 use crate::objects::{ObjectFs, ObjectFsConfig};
 use crate::ports::{Clock, Provider, ProviderInfo, ProviderSource, Spawn};
+use crate::read::Reading;
 use crate::wait::{bounded, jittered};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
-use wasmount_types::{Blame, Error, ErrorKind, MountId, RequestCtx, Retry};
+use wasmount_types::{Blame, Error, ErrorKind, Ino, MountId, RequestCtx, Retry};
 
 /// How long an operation waits for a mount that is being opened.
 const OPENING_WAIT: Duration = Duration::from_secs(10);
@@ -31,7 +35,7 @@ pub(super) enum State {
     /// The first attempt, or one after the provider asked to be opened again, is under way.
     Opening,
     /// It works.
-    Ready(Volume),
+    Ready(Opened),
     /// The last attempt failed.
     Failed(Error),
 }
@@ -43,33 +47,41 @@ pub(super) struct Mount {
     pub(super) config: ObjectFsConfig,
     /// It was opened as a store of block images.
     images: AtomicBool,
+    /// Its place in the table.
+    index: usize,
+    /// Its directory in the table.
+    root: Ino,
+    surroundings: Surroundings,
     source: Arc<dyn ProviderSource>,
     state: watch::Sender<State>,
     /// Somebody needs it, or needs it anew.
     wanted: Notify,
-    request_timeout: Duration,
-    clock: Arc<dyn Clock>,
-    spawn: Arc<dyn Spawn>,
+}
+
+/// What all mounts of a table have in common.
+#[derive(Clone)]
+pub(super) struct Surroundings {
+    pub(super) request_timeout: Duration,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) spawn: Arc<dyn Spawn>,
+    pub(super) reading: Arc<Reading>,
+    pub(super) inodes: Arc<InodeTable>,
 }
 
 impl Mount {
-    pub(super) fn new(
-        config: MountConfig,
-        request_timeout: Duration,
-        clock: Arc<dyn Clock>,
-        spawn: Arc<dyn Spawn>,
-    ) -> Self {
+    /// A mount that is to be the one with this `index`, and whose directory has the number `root`.
+    pub(super) fn new(config: MountConfig, index: usize, root: Ino, surroundings: Surroundings) -> Self {
         Self {
             id: config.id,
             place: config.place,
             config: config.objects,
             images: AtomicBool::new(false),
+            index,
+            root,
+            surroundings,
             source: config.source,
             state: watch::Sender::new(State::Opening),
             wanted: Notify::new(),
-            request_timeout,
-            clock,
-            spawn,
         }
     }
 
@@ -77,11 +89,11 @@ impl Mount {
     ///
     /// # Errors
     /// While it is failed, at once why; while it is opening, `timed-out` after ten seconds.
-    pub(super) async fn ready(&self, ctx: RequestCtx) -> Result<Volume, Error> {
+    pub(super) async fn ready(&self, ctx: RequestCtx) -> Result<Opened, Error> {
         let mut state = self.state.subscribe();
         let settled = async {
             match state.wait_for(|state| !matches!(state, State::Opening)).await.map(|state| state.clone()) {
-                Ok(State::Ready(volume)) => Ok(volume),
+                Ok(State::Ready(opened)) => Ok(opened),
                 Ok(State::Failed(error)) => {
                     self.wanted.notify_one();
                     Err(error)
@@ -91,14 +103,39 @@ impl Mount {
                 }
             }
         };
-        let deadline = ctx.deadline.min(self.clock.now() + OPENING_WAIT);
-        bounded(
-            &*self.clock,
-            RequestCtx { deadline, ..ctx },
-            &format!("opening mount `{}`", self.id),
-            settled,
-        )
-        .await
+        let clock = &*self.surroundings.clock;
+        let deadline = ctx.deadline.min(clock.now() + OPENING_WAIT);
+        bounded(clock, RequestCtx { deadline, ..ctx }, &format!("opening mount `{}`", self.id), settled).await
+    }
+
+    /// What is behind the mount, where that is found by paths.
+    ///
+    /// # Errors
+    /// Those of [`ready`](Self::ready); `stale`: it was opened as another kind of store since.
+    pub(super) async fn volume(&self, ctx: RequestCtx) -> Result<Volume, Error> {
+        match self.ready(ctx).await? {
+            Opened::Paths(volume) => Ok(volume),
+            Opened::Nodes(_) => Err(Error::stale(format_args!("mount `{}`", self.id))),
+        }
+    }
+
+    /// What is behind the mount, where that has nodes of its own.
+    ///
+    /// # Errors
+    /// Those of [`ready`](Self::ready); `stale`: it was opened as another kind of store since.
+    pub(super) async fn nodes(&self, ctx: RequestCtx) -> Result<Arc<FileFs>, Error> {
+        match self.ready(ctx).await? {
+            Opened::Nodes(fs) => Ok(fs),
+            Opened::Paths(_) => Err(Error::stale(format_args!("mount `{}`", self.id))),
+        }
+    }
+
+    /// What is behind the mount at the moment, if that has nodes of its own.
+    pub(super) fn open_nodes(&self) -> Option<Arc<FileFs>> {
+        match &*self.state.borrow() {
+            State::Ready(Opened::Nodes(fs)) => Some(fs.clone()),
+            _ => None,
+        }
     }
 
     /// Permission bits of its files.
@@ -113,13 +150,13 @@ impl Mount {
         self.state.borrow().clone()
     }
 
-    /// Takes note of an error: some mean that the provider has to be opened again.
-    pub(super) fn report(&self, volume: &Volume, error: &Error) {
+    /// Takes note of an error of what `is` behind it: some mean that the provider has to be opened again.
+    pub(super) fn report(&self, error: &Error, is: impl Fn(&Opened) -> bool) {
         if error.retry != Retry::Reopen {
             return;
         }
         let reopen = self.state.send_if_modified(|state| {
-            let current = matches!(state, State::Ready(now) if now.is(volume));
+            let current = matches!(state, State::Ready(now) if is(now));
             if current {
                 *state = State::Opening;
             }
@@ -134,15 +171,24 @@ impl Mount {
     /// Opens the mount and keeps it open; never ends by itself.
     pub(super) async fn keep_open(self: Arc<Self>) {
         let mut pause = FIRST_PAUSE;
+        let mut before = false;
         loop {
             match self.open().await {
-                Ok((volume, info)) => {
+                Ok((opened, info)) => {
                     pause = FIRST_PAUSE;
                     tracing::info!(mount = %self.id, place = %self.place, title = %info.title, "mount is ready");
                     for warning in &info.warnings {
                         tracing::warn!(mount = %self.id, "{warning}");
                     }
-                    self.state.send_replace(State::Ready(volume));
+                    let nodes = match &opened {
+                        Opened::Nodes(fs) => Some(fs.clone()),
+                        Opened::Paths(_) => None,
+                    };
+                    self.state.send_replace(State::Ready(opened));
+                    if let Some(fs) = nodes {
+                        // Only now: the kernel lets go of a page when somebody answers for it.
+                        self.taken_over(fs, std::mem::replace(&mut before, true));
+                    }
                     while matches!(*self.state.borrow(), State::Ready(_)) {
                         self.wanted.notified().await;
                     }
@@ -164,21 +210,38 @@ impl Mount {
         }
     }
 
-    async fn open(&self) -> Result<(Volume, ProviderInfo), Error> {
-        let ctx = RequestCtx::internal(self.clock.now() + self.request_timeout);
-        let (provider, info) = bounded(&*self.clock, ctx, "opening the mount", self.source.open(ctx)).await?;
+    async fn open(&self) -> Result<(Opened, ProviderInfo), Error> {
+        let Surroundings { request_timeout, clock, spawn, reading, inodes } = self.surroundings.clone();
+        let ctx = RequestCtx::internal(clock.now() + request_timeout);
+        let (provider, info) = bounded(&*clock, ctx, "opening the mount", self.source.open(ctx)).await?;
         let (id, cache, config) = (self.id.clone(), info.cache.clone(), self.config.clone());
-        let (timeout, clock, spawn) = (self.request_timeout, self.clock.clone(), self.spawn.clone());
-        let volume = match provider {
+        let context = MountContext { id, cache, config, request_timeout, clock, spawn };
+        let opened = match provider {
             Provider::Objects(store) => {
-                Volume::Objects(Arc::new(ObjectFs::new(id, store, cache, config, timeout, clock, spawn)))
+                Opened::Paths(Volume::Objects(Arc::new(ObjectFs::new(context, store))))
             }
             Provider::Blocks(store) => {
                 self.images.store(true, Ordering::Relaxed);
-                Volume::Images(Arc::new(ImageFs::new(id, store, cache, config, timeout, clock, spawn)))
+                Opened::Paths(Volume::Images(Arc::new(ImageFs::new(context, store))))
+            }
+            Provider::Files(store) => {
+                Opened::Nodes(FileFs::new(context, self.index, self.root, store, reading, inodes))
             }
         };
-        Ok((volume, info))
+        Ok((opened, info))
+    }
+
+    /// A store with nodes of its own is there: what the kernel believes about the mount's directory was made up until now. If there was one
+    /// `before`, all that it believes about the mount is suspect.
+    fn taken_over(&self, fs: Arc<FileFs>, before: bool) {
+        let (root, reading) = (self.root, self.surroundings.reading.clone());
+        self.surroundings.spawn.spawn(Box::pin(async move {
+            if before {
+                fs.begin_anew().await;
+            } else if let Some(kernel) = reading.kernel() {
+                kernel.drop_attributes(root).await;
+            }
+        }));
     }
 
     fn failed(&self, error: Error, again_in: Duration) {

@@ -2,14 +2,14 @@
 
 use super::config::MountTableConfig;
 use super::directories::OpenDirectory;
-use super::files::OpenFile;
-use super::opener::Mount;
+use super::files::Open;
+use super::opener::{Mount, Surroundings};
 use super::siblings::Siblings;
 use super::tree::{Directory, ROOT, Tree};
-use super::volume::Volume;
+use super::volume::{Opened, Volume};
 use crate::fs::{Entry, FsStats};
 use crate::handle::HandleTable;
-use crate::inode::{FileVersion, Identity, InodeTable, NodeKind};
+use crate::inode::{FileVersion, Identity, InodeTable, NodeKind, StoreNode};
 use crate::mounts::opener::State;
 use crate::objects::Child;
 use crate::ports::{Clock, Spawn, StateLog};
@@ -35,8 +35,8 @@ const CAPACITY: u64 = 1 << 50;
 pub struct MountTable {
     pub(super) tree: Tree,
     pub(super) mounts: Vec<Arc<Mount>>,
-    pub(super) inodes: InodeTable,
-    pub(super) files: HandleTable<OpenFile>,
+    pub(super) inodes: Arc<InodeTable>,
+    pub(super) files: HandleTable<Open>,
     pub(super) directories: HandleTable<OpenDirectory>,
     pub(super) reading: Arc<Reading>,
     pub(super) siblings: Siblings,
@@ -58,6 +58,8 @@ pub(super) enum Target {
     File { mount: usize, path: Arc<str>, file: FileVersion, outdated: bool },
     /// A file inside a mount whose bytes may change.
     Live { mount: usize, path: Arc<str> },
+    /// A node of a mount that has nodes of its own.
+    Node { mount: usize, of: StoreNode },
 }
 
 impl MountTable {
@@ -78,17 +80,25 @@ impl MountTable {
                 return Err(Error::new(ErrorKind::Invalid, Blame::Caller, message));
             }
         }
-        let inodes = InodeTable::new(state_log.clone());
+        let inodes = Arc::new(InodeTable::new(state_log.clone()));
         for (index, directory) in tree.directories.iter_mut().enumerate().skip(ROOT + 1) {
             // Counted once for the table itself, so that no forget of the kernel can make it go.
             directory.ino = inodes.look_up(table_identity(index, &directory.path));
         }
-        let timeout = config.request_timeout;
-        let mounts = config
-            .mounts
-            .into_iter()
-            .map(|mount| Arc::new(Mount::new(mount, timeout, clock.clone(), spawn.clone())))
-            .collect::<Vec<_>>();
+        let reading = Reading::new(config.read, config.cache, clock.clone(), spawn.clone());
+        let surroundings = Surroundings {
+            request_timeout: config.request_timeout,
+            clock: clock.clone(),
+            spawn: spawn.clone(),
+            reading: reading.clone(),
+            inodes: inodes.clone(),
+        };
+        let mut mounts = Vec::new();
+        for (index, mount) in config.mounts.into_iter().enumerate() {
+            let root = tree.directories.iter().find(|directory| directory.mount == Some(index));
+            let root = root.map_or(Ino::ROOT, |directory| directory.ino);
+            mounts.push(Arc::new(Mount::new(mount, index, root, surroundings.clone())));
+        }
         let mut openers = Vec::new();
         for mount in &mounts {
             let (abort, registration) = AbortHandle::new_pair();
@@ -105,7 +115,7 @@ impl MountTable {
             files: HandleTable::files(state_log.clone()),
             directories: HandleTable::directories(state_log),
             started: clock.wall().into(),
-            reading: Reading::new(config.read, config.cache, clock.clone(), spawn),
+            reading,
             siblings: Siblings::default(),
             clock,
             uid: config.uid,
@@ -127,6 +137,7 @@ impl MountTable {
             Target::Directory { mount, path }
             | Target::File { mount, path, .. }
             | Target::Live { mount, path } => (mount, path),
+            Target::Node { mount, of } => (mount, self.node_path(mount, of, ino)?.into()),
         };
         let place = self.mount(mount).ok()?.place.relative().to_owned();
         Some(if place.is_empty() { path.to_string() } else { format!("{place}/{path}") })
@@ -142,6 +153,7 @@ impl MountTable {
             NodeKind::Virtual(index) => Target::Table(*index),
             NodeKind::Directory => Target::Directory { mount, path },
             NodeKind::Live => Target::Live { mount, path },
+            NodeKind::Node(of) => Target::Node { mount, of: *of },
             NodeKind::File(file) => Target::File { mount, path, file: file.clone(), outdated: node.outdated },
         })
     }
@@ -165,10 +177,15 @@ impl MountTable {
 
     /// Attributes of a directory of the table, from memory.
     pub(super) fn table_entry(&self, directory: &Directory) -> Entry {
-        let config = directory.mount.and_then(|mount| self.mounts.get(mount)).map(|mount| &mount.config);
-        let (uid, gid, mode) =
-            config.map_or((self.uid, self.gid, self.dir_mode), |c| (c.uid, c.gid, c.dir_mode));
-        Entry { attr: directory_attr(directory.ino, mode, uid, gid, self.started), ttl: TABLE_TTL }
+        let mount = directory.mount.and_then(|mount| self.mounts.get(mount));
+        let (uid, gid, mode) = mount.map_or((self.uid, self.gid, self.dir_mode), |mount| {
+            (mount.config.uid, mount.config.gid, mount.config.dir_mode)
+        });
+        let attr = directory_attr(directory.ino, mode, (uid, gid), self.started);
+        // Nobody knows yet what the store says about a directory of its own.
+        let found_by_paths = |mount: &Mount| matches!(mount.state(), State::Ready(Opened::Paths(_)));
+        let certain = mount.is_none_or(|mount| found_by_paths(mount));
+        Entry { attr, ttl: TABLE_TTL, attr_ttl: if certain { TABLE_TTL } else { Duration::ZERO } }
     }
 
     /// What `path` of a mount is as a node.
@@ -186,17 +203,15 @@ impl MountTable {
         let mount = self.mount(index)?;
         let config = &mount.config;
         Ok(match child {
-            Child::Directory => directory_attr(ino, config.dir_mode, config.uid, config.gid, self.started),
-            Child::File(file) | Child::Live(file) => Attr {
+            Child::Directory => directory_attr(ino, config.dir_mode, (config.uid, config.gid), self.started),
+            Child::File(file) | Child::Live(file) => Attr::plain(
                 ino,
-                kind: FileKind::Regular,
-                perm: mount.file_mode(),
-                nlink: 1,
-                uid: config.uid,
-                gid: config.gid,
-                size: file.size,
-                mtime: file.modified.unwrap_or(self.started),
-            },
+                FileKind::Regular,
+                mount.file_mode(),
+                (config.uid, config.gid),
+                file.size,
+                file.modified.unwrap_or(self.started),
+            ),
         })
     }
 
@@ -208,7 +223,7 @@ impl MountTable {
         outcome: Result<T, Error>,
     ) -> Result<T, Error> {
         if let Err(error) = &outcome {
-            mount.report(volume, error);
+            mount.report(error, |now| matches!(now, Opened::Paths(now) if now.is(volume)));
         }
         outcome
     }
@@ -217,8 +232,8 @@ impl MountTable {
     pub(super) fn stats(&self) -> FsStats {
         let (mut bytes, mut files) = (0_u64, self.inodes.len() as u64);
         for mount in &self.mounts {
-            if let State::Ready(volume) = mount.state() {
-                let (seen, entries) = volume.totals();
+            if let State::Ready(opened) = mount.state() {
+                let (seen, entries) = opened.totals();
                 bytes = bytes.saturating_add(seen);
                 files = files.max(entries);
             }
@@ -229,7 +244,9 @@ impl MountTable {
             block_size: BLOCK_SIZE,
             blocks,
             blocks_free: blocks - used,
+            blocks_available: blocks - used,
             files: files.max(1),
+            files_free: 0,
             name_max: NAME_MAX as u32,
         }
     }
@@ -251,6 +268,6 @@ fn table_identity(index: usize, path: &Arc<str>) -> Identity {
     }
 }
 
-fn directory_attr(ino: Ino, perm: u16, uid: u32, gid: u32, mtime: Timestamp) -> Attr {
-    Attr { ino, kind: FileKind::Directory, perm, nlink: 2, uid, gid, size: DIRECTORY_SIZE, mtime }
+fn directory_attr(ino: Ino, perm: u16, owner: (u32, u32), written: Timestamp) -> Attr {
+    Attr::plain(ino, FileKind::Directory, perm, owner, DIRECTORY_SIZE, written)
 }

@@ -1,13 +1,33 @@
 //! What a mount holds once its provider is open, whatever kind that is.
 
 use crate::blocks::ImageFs;
+use crate::files::FileFs;
 use crate::objects::{Listed, Listing, ObjectFs};
 use crate::ports::CacheIdentity;
 use std::sync::Arc;
 use std::time::Duration;
 use wasmount_types::{Error, Name, RequestCtx};
 
-/// An open provider as files.
+/// An open provider.
+#[derive(Clone)]
+pub(super) enum Opened {
+    /// What is in it is found by paths.
+    Paths(Volume),
+    /// It has nodes of its own.
+    Nodes(Arc<FileFs>),
+}
+
+impl Opened {
+    /// Bytes and entries that were seen so far.
+    pub(super) fn totals(&self) -> (u64, u64) {
+        match self {
+            Self::Paths(volume) => volume.totals(),
+            Self::Nodes(fs) => fs.totals(),
+        }
+    }
+}
+
+/// An open provider as files that are found by paths.
 #[derive(Clone)]
 pub(super) enum Volume {
     /// Objects.

@@ -2,10 +2,11 @@
 
 use super::opener::State;
 use super::table::{MountTable, Target};
+use super::volume::Opened;
 use crate::read::File;
 use bytes::Bytes;
 use std::sync::Arc;
-use wasmount_types::{Blame, Error, ErrorKind, Ino};
+use wasmount_types::{Blame, Error, ErrorKind, Ino, RequestCtx};
 
 /// On the directory of a failed mount: why it failed, and what to do.
 pub const ERROR: &str = "user.wasmount.error";
@@ -17,7 +18,10 @@ pub const VERSION: &str = "user.wasmount.version";
 pub const CACHED: &str = "user.wasmount.cached";
 
 impl MountTable {
-    pub(super) async fn attribute(&self, ino: Ino, name: &[u8]) -> Result<Bytes, Error> {
+    pub(super) async fn attribute(&self, ctx: RequestCtx, ino: Ino, name: &[u8]) -> Result<Bytes, Error> {
+        if let Some(node) = self.own_node(ctx, ino).await? {
+            return self.noted_of(&node, node.fs.xattr(ctx, &node.node, name).await);
+        }
         if name == CACHED.as_bytes()
             && let Some(bytes) = self.cached_bytes(ino).await?
         {
@@ -30,7 +34,10 @@ impl MountTable {
         })
     }
 
-    pub(super) fn attribute_names(&self, ino: Ino) -> Result<Vec<Vec<u8>>, Error> {
+    pub(super) async fn attribute_names(&self, ctx: RequestCtx, ino: Ino) -> Result<Vec<Vec<u8>>, Error> {
+        if let Some(node) = self.own_node(ctx, ino).await? {
+            return self.noted_of(&node, node.fs.xattrs(ctx, &node.node).await);
+        }
         let cached = self.cacheable(ino)?.map(|_| CACHED);
         let names = self.attributes_of(ino)?.into_iter().map(|(name, _)| name).chain(cached);
         Ok(names.map(|name| name.as_bytes().to_vec()).collect())
@@ -45,7 +52,7 @@ impl MountTable {
     /// A file that has a place in the disk cache.
     fn cacheable(&self, ino: Ino) -> Result<Option<Arc<File>>, Error> {
         let Target::File { mount, path, file, .. } = self.target(ino)? else { return Ok(None) };
-        let State::Ready(volume) = self.mount(mount)?.state() else { return Ok(None) };
+        let State::Ready(Opened::Paths(volume)) = self.mount(mount)?.state() else { return Ok(None) };
         Ok(volume.cache().is_some().then(|| self.file(&volume, ino, &path, &file)))
     }
 
@@ -60,7 +67,7 @@ impl MountTable {
                     None => Vec::new(),
                 }
             }
-            Target::Directory { .. } => Vec::new(),
+            Target::Directory { .. } | Target::Node { .. } => Vec::new(),
             Target::Live { path, .. } => vec![(KEY, path.to_string())],
             Target::File { path, file, .. } => {
                 let version = file.version.map(|version| (VERSION, version.as_str().to_owned()));

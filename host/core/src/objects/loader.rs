@@ -31,6 +31,12 @@ pub(super) async fn load(fs: Arc<ObjectFs>, dir: Arc<str>, prefix: String, listi
     }
 }
 
+/// The error of a listing that never ends.
+pub(crate) fn in_circles(what: &str) -> Error {
+    let message = format!("{what} goes in circles: it never ends and brings nothing new");
+    Error::new(ErrorKind::Corrupt, Blame::Plugin, message)
+}
+
 struct Unfinished<'a>(&'a Arc<Listing>);
 
 impl Drop for Unfinished<'_> {
@@ -70,8 +76,7 @@ async fn pages(fs: &ObjectFs, prefix: &str, listing: &Arc<Listing>) -> Result<()
         let Some(next) = page.next.clone() else { return Ok(()) };
         empty_pages = if advanced { 0 } else { empty_pages + 1 };
         if request.continuation.as_ref() == Some(&next) || empty_pages > MAX_EMPTY_PAGES {
-            let message = "the store's listing goes in circles: it never ends and brings nothing new";
-            return Err(Error::new(ErrorKind::Corrupt, Blame::Plugin, message));
+            return Err(in_circles("the store's listing"));
         }
         match skip(fs, prefix, &page) {
             Some(after) => {

@@ -26,8 +26,10 @@ pub(crate) use flights::Flights;
 pub(crate) use known::{Known, KnownNames};
 pub(crate) use listing::Seen;
 pub use listing::{Child, Listed, Listing};
+pub(crate) use loader::in_circles;
 pub(crate) use names::join;
 
+use crate::context::MountContext;
 use crate::ports::{CacheIdentity, Clock, ObjectCapabilities, ObjectStore, Spawn};
 use crate::read::Source;
 use content::ObjectContent;
@@ -61,17 +63,9 @@ pub struct ObjectFs {
 }
 
 impl ObjectFs {
-    /// A tree over an open store. `cache`: whose bytes these are in the block cache; `request_timeout` bounds the requests
-    /// that many may wait for.
-    pub fn new(
-        id: MountId,
-        store: Arc<dyn ObjectStore>,
-        cache: Option<CacheIdentity>,
-        config: ObjectFsConfig,
-        request_timeout: Duration,
-        clock: Arc<dyn Clock>,
-        spawn: Arc<dyn Spawn>,
-    ) -> Self {
+    /// A tree over an open store.
+    pub fn new(context: MountContext, store: Arc<dyn ObjectStore>) -> Self {
+        let MountContext { id, cache, config, request_timeout, clock, spawn } = context;
         Self {
             id,
             caps: store.capabilities(),

@@ -5,6 +5,7 @@
 //! beginning (`a`, `a!…` a hundred times) need a second request.
 
 use super::listing::Child;
+use super::loader::in_circles;
 use crate::ports::{HeadOutcome, ListRequest, ObjectCapabilities, ObjectStore};
 use wasmount_types::{Blame, Error, ErrorKind, ObjectKey, RequestCtx};
 
@@ -77,8 +78,7 @@ async fn any_below(store: &dyn ObjectStore, ctx: RequestCtx, prefix: String) -> 
         }
         request.continuation = page.next;
     }
-    let message = "the store's listing goes in circles: it never ends and brings nothing new";
-    Err(Error::new(ErrorKind::Corrupt, Blame::Plugin, message))
+    Err(in_circles("the store's listing"))
 }
 
 async fn head(store: &dyn ObjectStore, ctx: RequestCtx, path: &str) -> Result<Option<Child>, Error> {

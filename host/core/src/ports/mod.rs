@@ -4,6 +4,7 @@ mod block_cache;
 mod block_store;
 mod body;
 mod clock;
+mod file_store;
 mod kernel;
 mod object_store;
 mod operations;
@@ -17,6 +18,11 @@ pub use block_store::{
 };
 pub use body::Body;
 pub use clock::{Clock, SystemClock};
+pub use file_store::{
+    AttributesAnswer, CachePolicy, Coherence, DirectoryPage, FileAttributes, FileCapabilities, FileDirEntry,
+    FileEntry, FileEvents, FileStatistics, FileStore, Invalidation, NodeNumber, Opened, Resolution,
+    StoreHandle, Validity,
+};
 pub use kernel::KernelPages;
 pub use object_store::{
     GetOutcome, GetRequest, GetResponse, HeadOutcome, ListPage, ListRequest, Listing, ObjectCapabilities,

@@ -1,6 +1,6 @@
 //! Where the storage behind a mount comes from.
 
-use super::{BlockStore, BoxFuture, CacheIdentity, ObjectStore};
+use super::{BlockStore, BoxFuture, CacheIdentity, FileStore, ObjectStore};
 use std::sync::Arc;
 use wasmount_types::{Error, MountId, RequestCtx};
 
@@ -11,6 +11,8 @@ pub enum Provider {
     Objects(Arc<dyn ObjectStore>),
     /// A store of block images.
     Blocks(Arc<dyn BlockStore>),
+    /// A file system.
+    Files(Arc<dyn FileStore>),
 }
 
 /// What an open provider says about itself.

@@ -1,6 +1,7 @@
 //! The log of changes a successor process would need.
 
-use wasmount_types::{Fh, Ino, MountId, ObjectKey, Version};
+use super::NodeNumber;
+use wasmount_types::{Fh, FileKind, Ino, MountId, ObjectKey, Version};
 
 /// A change of the node or handle tables, as plain data.
 ///
@@ -17,6 +18,21 @@ pub enum StateRecord {
         path: String,
         /// Version, size and modification time in seconds and nanoseconds for a file; `None` for a directory.
         file: Option<FileState>,
+    },
+    /// The kernel has been told of a node of a store that numbers its nodes itself (one look-up counted).
+    LookupNode {
+        /// The node.
+        ino: Ino,
+        /// The mount it belongs to.
+        mount: MountId,
+        /// What the store calls it.
+        node: NodeNumber,
+        /// Distinguishes nodes that had the same number at different times.
+        generation: u64,
+        /// The number that the store would show to applications.
+        inode: u64,
+        /// What it is.
+        kind: FileKind,
     },
     /// The kernel has given look-ups back.
     Forget {

@@ -169,7 +169,7 @@ impl File {
         if at >= until {
             return offered;
         }
-        let Some(cached) = self.cached() else { return until };
+        let Some(cached) = self.cached().filter(|_| !self.is_revoked()) else { return until };
         while at < until {
             let end = ((at / BLOCK + 1) * BLOCK).min(until);
             if cached.wants(at, end) {

@@ -17,7 +17,7 @@ use crate::inode::FileVersion;
 use crate::ports::{CacheId, CacheIdentity, CachedFile};
 use futures::future::{AbortHandle, Abortable};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use wasmount_types::{Ino, ObjectKey};
 
@@ -38,6 +38,8 @@ pub(crate) struct File {
     /// open, and kept nowhere.
     pub(super) lasting: bool,
     identity: Option<CacheIdentity>,
+    /// Others may be changing it: what arrives from now on is kept nowhere.
+    revoked: AtomicBool,
     cached: Mutex<Option<Arc<dyn CachedFile>>>,
     readers: AtomicUsize,
     state: Mutex<State>,
@@ -80,7 +82,8 @@ impl File {
         let (cached, readers, state) = (Mutex::default(), AtomicUsize::new(0), Mutex::default());
         // Without a version nobody can tell two states of an object apart for longer than a handle lives.
         let identity = identity.filter(|_| lasting && version.version.is_some());
-        Self { ino, key, version, source, reading, lasting, identity, cached, readers, state }
+        let revoked = AtomicBool::new(false);
+        Self { ino, key, version, source, reading, lasting, identity, revoked, cached, readers, state }
     }
 
     /// Whether it is this version of this file, from this source.
@@ -96,6 +99,33 @@ impl File {
     /// Its size in bytes.
     pub(crate) fn size(&self) -> u64 {
         self.version.size
+    }
+
+    /// Which version it is.
+    pub(crate) fn version(&self) -> &FileVersion {
+        &self.version
+    }
+
+    /// Nobody may keep what arrives from now on: it might be of another version. When this has returned nothing more of it goes to the kernel.
+    pub(crate) fn revoke(&self) {
+        let growing = {
+            let mut state = self.lock();
+            self.revoked.store(true, Ordering::Release);
+            state.fill.take().inspect(AbortHandle::abort);
+            std::mem::take(&mut state.growing)
+        };
+        drop(growing);
+    }
+
+    /// What arrives is of this version again, and may be kept.
+    pub(crate) fn hold(&self) {
+        let _state = self.lock();
+        self.revoked.store(false, Ordering::Release);
+    }
+
+    /// Whether what arrives may be kept.
+    pub(super) fn is_revoked(&self) -> bool {
+        self.revoked.load(Ordering::Acquire)
     }
 
     /// Its place in the disk cache, if it has one by now.
@@ -121,13 +151,20 @@ impl File {
         self.readable().filter(|cached| cached.run(from, to) >= to)
     }
 
+    /// Whether more of it may be fetched than was asked for because it keeps being hit. Of one that may change nothing is kept
+    /// here, but the kernel may keep it for those who have it open.
+    pub(super) fn may_grow(&self) -> bool {
+        !self.is_revoked() && (self.lasting || self.reading.page_cache().is_some())
+    }
+
     /// Bytes of it that can be kept somewhere once they are fetched. What is missing of `from..to` tells whether the disk cache
     /// takes any: to ask it about the whole file would take longer the more of that it has.
     pub(super) fn room(&self, from: u64, to: u64) -> u64 {
         let config = &self.reading.config;
         let kernel = self.reading.page_cache().map_or(0, |_| config.keep_kernel);
         let disk = self.cached().filter(|cached| cached.wants(from, to)).map_or(0, |_| config.keep_disk);
-        (config.memory / 2).saturating_add(kernel).saturating_add(disk)
+        let memory = if self.lasting { config.memory / 2 } else { 0 };
+        memory.saturating_add(kernel).saturating_add(disk)
     }
 
     /// Fetches a small file that is expected to be opened soon, if there is memory for it. Nobody waits.

@@ -46,13 +46,19 @@ impl File {
 
     /// All bytes of a part are there: if it was fetched without being asked for, others get it too.
     pub(super) fn arrived(&self, content: &Content) {
-        let Some(part) = self.lock().grown(content.start) else { return };
+        let mut state = self.lock();
+        let Some(part) = state.grown(content.start) else { return };
+        if self.is_revoked() {
+            return;
+        }
         if let Some(kernel) = self.reading.page_cache() {
             add(&self.reading.counters.bytes_stored, content.end - content.start);
             for (at, bytes, held) in content.slices(content.start, content.end) {
                 kernel.store(self.ino, at, bytes, Some(held));
             }
         }
+        // Under the lock up to here: whoever revokes finds all that was stored in the kernel's queue.
+        drop(state);
         self.reading.memory.keep(part, Worth::Again);
     }
 

@@ -13,6 +13,7 @@ mod disk;
 mod file;
 mod fill;
 mod flight;
+mod gather;
 mod kept;
 mod memory;
 mod part;

@@ -3,12 +3,14 @@
 use super::config::ReadConfig;
 use super::disk::Rest;
 use super::file::File;
+use super::gather::Gathered;
 use super::memory::ReadMemory;
 use super::source::Source;
 use super::stats::{Counters, ReadStats, add};
 use crate::inode::FileVersion;
 use crate::ports::{BlockCache, CacheIdentity, Clock, KernelPages, Spawn};
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use wasmount_types::{Ino, ObjectKey};
@@ -102,8 +104,26 @@ impl Reading {
         }
     }
 
+    /// The kernel, once it is there.
+    pub(crate) fn kernel(&self) -> Option<&Arc<dyn KernelPages>> {
+        self.kernel.get()
+    }
+
+    /// The local file with exactly the bytes of `file`, if the disk cache has one that the kernel may read.
+    pub(crate) async fn backing(&self, file: &File) -> Option<Arc<OwnedFd>> {
+        let cached = file.open_cache().await?;
+        let backing = self.within_disk_wait(cached.backing()).await.flatten()?;
+        add(&self.counters.passthrough_offers, 1);
+        Some(backing)
+    }
+
+    /// Room for an answer that nobody keeps.
+    pub(crate) fn gather(&self, size: usize) -> Gathered {
+        Gathered::new(&self.memory, size)
+    }
+
     /// The kernel's page cache, if it takes pages.
-    pub(super) fn page_cache(&self) -> Option<&Arc<dyn KernelPages>> {
+    pub(crate) fn page_cache(&self) -> Option<&Arc<dyn KernelPages>> {
         self.kernel.get().filter(|kernel| kernel.takes_pages())
     }
 
@@ -116,11 +136,6 @@ impl Reading {
     /// Nobody will read any more. What is kept leads back here, and would keep itself alive.
     pub(crate) fn close(&self) {
         self.memory.kept.close();
-    }
-
-    /// An open has offered the kernel the cache file itself.
-    pub(crate) fn offered_backing(&self) {
-        add(&self.counters.passthrough_offers, 1);
     }
 
     /// Parts that are being fetched.

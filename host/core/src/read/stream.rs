@@ -195,7 +195,7 @@ impl Stream {
         }
         let found = scattered(means, &mut state, stride, from, to);
         drop(state);
-        if file.lasting {
+        if file.may_grow() {
             file.consider_fill(from, to);
         }
         found
@@ -268,7 +268,7 @@ fn scattered(means: &Means<'_>, state: &mut State, stride: &Stride, from: u64, t
     let exact = plan::exact(from, to, low, high);
     let mut range = exact;
     // What is around a hit is worth fetching where it can be kept.
-    if file.lasting && stride.distance().is_none() {
+    if file.may_grow() && stride.distance().is_none() {
         let (start, end) = state.scatter.range(from, to, size, file.room(from, to), means.config);
         if start < exact.0 || end > exact.1 {
             range = (start.min(exact.0), end.max(exact.1));

@@ -1,8 +1,9 @@
 //! A kernel's page cache that remembers what it was given.
 
-use crate::ports::KernelPages;
+use crate::ports::{BoxFuture, KernelPages};
 use bytes::Bytes;
 use std::any::Any;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use wasmount_types::Ino;
 
@@ -31,4 +32,20 @@ impl KernelPages for MemoryKernel {
     }
 
     fn invalidate(&self, _ino: Ino) {}
+
+    fn drop_attributes(&self, _ino: Ino) -> BoxFuture<'static, bool> {
+        Box::pin(std::future::ready(true))
+    }
+
+    fn drop_pages(&self, _ino: Ino, _range: Option<Range<u64>>) -> BoxFuture<'static, bool> {
+        Box::pin(std::future::ready(true))
+    }
+
+    fn drop_entries(&self) -> bool {
+        false
+    }
+
+    fn keeps_entries(&self) -> bool {
+        false
+    }
 }

@@ -1,6 +1,7 @@
 //! A provider that opens at once, or not at all.
 
 use super::memory_blocks::{MemoryBlockStore, MemoryBlocks};
+use super::memory_files::MemoryFiles;
 use super::memory_store::MemoryStore;
 use crate::ports::{BoxFuture, CacheIdentity, Provider, ProviderInfo, ProviderSource};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,6 +39,11 @@ impl MemorySource {
     pub fn blocks(mount: MountId, store: Arc<MemoryBlocks>, identity: Option<CacheIdentity>) -> Arc<Self> {
         let provider = Provider::Blocks(Arc::new(MemoryBlockStore(store)));
         Arc::new(Self::with(mount, provider, Duration::ZERO, identity))
+    }
+
+    /// Opens a file system at once, whose bytes may be cached as `identity`.
+    pub fn files(mount: MountId, store: Arc<MemoryFiles>, identity: Option<CacheIdentity>) -> Arc<Self> {
+        Arc::new(Self::with(mount, Provider::Files(store), Duration::ZERO, identity))
     }
 
     fn with(mount: MountId, provider: Provider, delay: Duration, cache: Option<CacheIdentity>) -> Self {

@@ -13,7 +13,7 @@ use wasmount_core::ports::{
     BlockCache, CacheIdentity, Clock, NoBlockCache, NoStateLog, SystemClock, TokioSpawn,
 };
 use wasmount_core::read::ReadConfig;
-use wasmount_core::testing::{MemoryBlocks, MemoryCache, MemorySource, MemoryStore};
+use wasmount_core::testing::{MemoryBlocks, MemoryCache, MemoryFiles, MemorySource, MemoryStore};
 use wasmount_core::{FileSystem, errno::codes};
 use wasmount_types::{Blame, Error, ErrorKind, FileKind, Ino, InvalidName, MountId, Name, RequestCtx};
 
@@ -49,6 +49,13 @@ pub fn images(
     let identity = CacheIdentity::new("test").unwrap();
     let source = MemorySource::blocks(MountId::new("m"), store.clone(), Some(identity));
     build(vec![(source, Place::Root, objects)], ReadConfig::default(), cache.clone())
+}
+
+/// One mount of a file system at the root, over a block cache.
+pub fn files_mount(store: &Arc<MemoryFiles>, cache: &Arc<MemoryCache>) -> Arc<MountTable> {
+    let identity = CacheIdentity::new("test").unwrap();
+    let source = MemorySource::files(MountId::new("m"), store.clone(), Some(identity));
+    build(vec![(source, Place::Root, ObjectFsConfig::default())], ReadConfig::default(), cache.clone())
 }
 
 /// Several mounts.
@@ -100,7 +107,7 @@ pub async fn list(
     page: usize,
     plus: bool,
 ) -> Result<BTreeMap<String, FileKind>, Error> {
-    let fh = fs.opendir(ctx(), ino).await?;
+    let fh = fs.opendir(ctx(), ino).await?.fh;
     let mut entries = BTreeMap::new();
     let mut offset = 0;
     let outcome = loop {

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use wasmount_core::FileSystem;
-use wasmount_core::fs::{DirEntry, Entry, FsStats, OpenFile, ReadData, ReadDir, Seek};
+use wasmount_core::fs::{DirEntry, Entry, FsStats, OpenDirectory, OpenFile, ReadData, ReadDir, Seek};
 use wasmount_core::ports::{BoxFuture, KernelPages, ServedFrom};
 use wasmount_types::{Attr, Blame, Error, ErrorKind, Fh, FileKind, Ino, Name, RequestCtx, Timestamp};
 
@@ -78,12 +78,12 @@ fn attr(ino: u64) -> Attr {
         _ => (FileKind::Regular, 10),
     };
     let perm = if kind == FileKind::Directory { 0o755 } else { 0o644 };
-    let mtime = Timestamp { seconds: 1_600_000_000, nanoseconds: 5 };
-    Attr { ino: Ino(ino), kind, perm, nlink: 1, uid: 12, gid: 34, size, mtime }
+    let written = Timestamp { seconds: 1_600_000_000, nanoseconds: 5 };
+    Attr::plain(Ino(ino), kind, perm, (12, 34), size, written)
 }
 
 fn entry(ino: u64) -> Entry {
-    Entry { attr: attr(ino), ttl: Duration::from_secs(60) }
+    Entry::new(attr(ino), Duration::from_secs(60))
 }
 
 const ROOT: [(&str, u64); 6] = [
@@ -199,8 +199,8 @@ impl FileSystem for Memory {
         self.open.fetch_sub(1, Ordering::SeqCst);
     }
 
-    fn opendir(&self, _ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<Fh, Error>> {
-        Box::pin(async move { Ok(self.handle(ino.0)) })
+    fn opendir(&self, _ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<OpenDirectory, Error>> {
+        Box::pin(async move { Ok(OpenDirectory { fh: self.handle(ino.0), cache: false, keep_cache: false }) })
     }
 
     fn readdir(
@@ -241,8 +241,20 @@ impl FileSystem for Memory {
 
     fn releasedir(&self, _fh: Fh) {}
 
-    fn statfs(&self) -> FsStats {
-        FsStats { block_size: 4096, blocks: 1000, blocks_free: 400, files: 77, name_max: 255 }
+    fn statfs(&self, _ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<FsStats, Error>> {
+        // A quota of its own for each node.
+        let (blocks_free, blocks_available, files_free) = (400, 300, 7);
+        let blocks = 1000 + ino.0;
+        let stats = FsStats {
+            block_size: 4096,
+            blocks,
+            blocks_free,
+            blocks_available,
+            files: 77,
+            files_free,
+            name_max: 255,
+        };
+        Box::pin(async move { Ok(stats) })
     }
 
     fn getxattr<'a>(

@@ -3,6 +3,7 @@
 use super::framing::{Framing, Next};
 use super::pool::Lease;
 use crate::failure::{find, timed_out, unavailable};
+use crate::fill::Fill as _;
 use crate::limits::NetLimits;
 use crate::timer::sleep;
 use bytes::{BufMut, Bytes, BytesMut};

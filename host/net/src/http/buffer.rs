@@ -2,6 +2,7 @@
 
 use super::socket::Socket;
 use super::stats::Counters;
+use crate::fill::Fill as _;
 use bytes::{Bytes, BytesMut};
 use std::io;
 use std::sync::Arc;

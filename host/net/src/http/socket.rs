@@ -1,10 +1,9 @@
 //! The two kinds of byte streams that HTTP is spoken over.
 
-use bytes::{BufMut, BytesMut};
 use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
@@ -15,19 +14,6 @@ pub(super) enum Socket {
 }
 
 impl Socket {
-    /// Appends what is there to `into`, at most `max` bytes and never more than it has room for; 0 is the end of the stream.
-    pub(super) fn poll_fill(
-        &mut self,
-        cx: &mut Context<'_>,
-        into: &mut BytesMut,
-        max: usize,
-    ) -> Poll<io::Result<usize>> {
-        let room = into.capacity() - into.len();
-        let mut limited = into.limit(max.min(room));
-        // Keeps nothing from one poll to the next, so that it can be made anew each time.
-        pin!(self.read_buf(&mut limited)).poll(cx)
-    }
-
     /// Whether the other side has neither closed an idle connection nor sent what nobody asked for.
     pub(super) fn is_quiet(&mut self) -> bool {
         let mut byte = [0; 1];

@@ -3,6 +3,7 @@
 use super::READ_AHEAD;
 use super::memory::{Memory, Received};
 use super::wire::Source;
+use crate::fill::Fill as _;
 use crate::http::stats::Counters;
 use crate::timer::sleep;
 use bytes::{Buf as _, BytesMut};

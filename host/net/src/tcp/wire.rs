@@ -1,12 +1,11 @@
 //! The socket that both directions of a connection share.
 
-use bytes::{BufMut, BytesMut};
 use rustix::net::Shutdown;
 use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use wasmount_types::{Error, Result};
@@ -109,23 +108,11 @@ pub(super) enum Source {
     Tls(ReadHalf<TlsStream<Shared>>),
 }
 
-impl Source {
-    /// Appends what is there to `into`, at most `max` bytes and never more than it has room for; 0 is the end of the stream.
-    pub(super) fn poll_fill(
-        &mut self,
-        cx: &mut Context<'_>,
-        into: &mut BytesMut,
-        max: usize,
-    ) -> Poll<io::Result<usize>> {
-        let room = into.capacity() - into.len();
-        let mut limited = into.limit(max.min(room));
-        match self {
-            Self::Plain(shared) => {
-                let attempt = |stream: &TcpStream| stream.try_read_buf(&mut limited);
-                shared.poll(cx, TcpStream::poll_read_ready, attempt)
-            }
-            // Keeps nothing from one poll to the next, so that it can be made anew each time.
-            Self::Tls(half) => pin!(half.read_buf(&mut limited)).poll(cx),
+impl AsyncRead for Source {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(shared) => Pin::new(shared).poll_read(cx, buf),
+            Self::Tls(half) => Pin::new(half).poll_read(cx, buf),
         }
     }
 }

@@ -232,7 +232,7 @@ table! {
         PluginCallsInFlight = "wasmount_plugin_calls_in_flight" (Gauge, Count, Experimental, Collected) [MOUNT]
             "Calls under way.";
         PluginCpu = "wasmount_plugin_cpu_seconds_total" (Counter, Seconds, Stable, Collected) [MOUNT]
-            "Time in which plugins, and what the host does for them between two waits, held a thread; where the machine is short of processors it is more than they used.";
+            "Processor time of plugins, and of what the host does for them between two waits.";
         PluginTraps = "wasmount_plugin_traps_total" (Counter, Count, Stable, Collected) [MOUNT]
             "Times a plugin broke off: a fault of it, or a limit.";
         PluginReplacements = "wasmount_plugin_replacements_total" (Counter, Count, Stable, Collected) [MOUNT]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use wasmount_core::FileSystem;
-use wasmount_core::fs::{DirEntry, Entry, FsStats, OpenFile, ReadData, ReadDir};
+use wasmount_core::fs::{DirEntry, Entry, FsStats, OpenDirectory, OpenFile, ReadData, ReadDir};
 use wasmount_core::ports::{BoxFuture, Operation, ServedFrom};
 use wasmount_types::{Blame, Error, ErrorKind, Fh, Ino, Name, RequestCtx};
 
@@ -40,15 +40,15 @@ impl FileSystem for Paths {
         no()
     }
     fn release(&self, _: Fh) {}
-    fn opendir(&self, _: RequestCtx, _: Ino) -> BoxFuture<'_, Result<Fh, Error>> {
+    fn opendir(&self, _: RequestCtx, _: Ino) -> BoxFuture<'_, Result<OpenDirectory, Error>> {
         no()
     }
     fn readdir(&self, _: RequestCtx, _: Fh, _: ReadDir) -> BoxFuture<'_, Result<Vec<DirEntry>, Error>> {
         no()
     }
     fn releasedir(&self, _: Fh) {}
-    fn statfs(&self) -> FsStats {
-        FsStats { block_size: 1, blocks: 1, blocks_free: 1, files: 1, name_max: 255 }
+    fn statfs(&self, _: RequestCtx, _: Ino) -> BoxFuture<'_, Result<FsStats, Error>> {
+        no()
     }
     fn getxattr<'a>(&'a self, _: RequestCtx, _: Ino, _: &'a [u8]) -> BoxFuture<'a, Result<Bytes, Error>> {
         no()

@@ -42,6 +42,30 @@ pub(crate) mod objects {
     });
 }
 
+/// What a file system exports.
+pub(crate) mod files {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "file-system",
+        imports: { default: trappable },
+        exports: { default: async | store },
+        with: {
+            "wasmount:plugin/types": crate::bindings::v0_1::host::wasmount::plugin::types,
+            "wasmount:plugin/buffers": crate::bindings::v0_1::host::wasmount::plugin::buffers,
+            "wasmount:plugin/secrets": crate::bindings::v0_1::host::wasmount::plugin::secrets,
+            "wasmount:plugin/options": crate::bindings::v0_1::host::wasmount::plugin::options,
+            "wasmount:plugin/capabilities": crate::bindings::v0_1::host::wasmount::plugin::capabilities,
+            "wasmount:plugin/http": crate::bindings::v0_1::host::wasmount::plugin::http,
+            "wasmount:plugin/tcp": crate::bindings::v0_1::host::wasmount::plugin::tcp,
+            "wasmount:plugin/crypto": crate::bindings::v0_1::host::wasmount::plugin::crypto,
+            "wasmount:plugin/cache": crate::bindings::v0_1::host::wasmount::plugin::cache,
+            "wasmount:plugin/log": crate::bindings::v0_1::host::wasmount::plugin::log,
+            "wasmount:plugin/system": crate::bindings::v0_1::host::wasmount::plugin::system,
+            "wasmount:plugin/notify": crate::bindings::v0_1::host::wasmount::plugin::notify,
+        },
+    });
+}
+
 /// What a block store exports.
 pub(crate) mod blocks {
     wasmtime::component::bindgen!({

@@ -3,7 +3,7 @@
 //! A body is a queue of pieces: bytes in memory, zeros, and responses that are still arriving. A guest holds a
 //! handle to it; when a call returns the handle, the queue goes to the core as it is, and no byte was copied.
 
-use super::buffers::{BufferBudget, Charge};
+use super::budget::{BufferBudget, Charge};
 use super::too_large;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;

@@ -1,7 +1,8 @@
 //! `crypto`: authenticated encryption, with keys and payload that stay in the host.
 
 use super::body::Held;
-use super::buffers::{Buffer, BufferBudget, Charge};
+use super::budget::{BufferBudget, Charge};
+use super::buffers::Buffer;
 use super::types::to_wit;
 use super::wit::crypto as wit;
 use super::wit::types::Error as WitError;

@@ -5,18 +5,22 @@
 //! [`interruptible`], so that giving a call up ends its imports.
 
 pub(crate) mod body;
+mod budget;
 mod buffers;
 mod crc;
 mod crypto;
+mod digest;
 mod http;
 mod log;
+mod notify;
 mod secrets;
 mod system;
 mod tcp;
 pub(crate) mod types;
 
-pub(crate) use buffers::BufferBudget;
+pub(crate) use budget::BufferBudget;
 pub(crate) use log::{Level, LogSink};
+pub(crate) use notify::Events;
 
 #[allow(unreachable_pub, reason = "the generated bindings re-export them, and only public types can be")]
 pub use self::{
@@ -29,8 +33,8 @@ use wasmount_types::{Blame, Error, ErrorKind};
 use wasmtime::AsContextMut as _;
 use wasmtime::component::{Accessor, Linker, Resource, ResourceTableError};
 
-/// Makes everything the host offers available to components, and nothing else: a component that imports `cache` or
-/// `notify` was refused by `crate::kind` already.
+/// Makes everything the host offers available to components, and nothing else: a component that imports what its kind is
+/// not offered was refused by `crate::kind` already.
 pub(crate) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     fn state(state: &mut GuestState) -> &mut GuestState {
         state
@@ -44,6 +48,7 @@ pub(crate) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     wit::tcp::add_to_linker::<_, HasGuest>(linker, state)?;
     wit::crypto::add_to_linker::<_, HasGuest>(linker, state)?;
     wit::log::add_to_linker::<_, HasGuest>(linker, state)?;
+    wit::notify::add_to_linker::<_, HasGuest>(linker, state)?;
     wit::system::add_to_linker::<_, HasGuest>(linker, state)?;
     wasmtime_wasi::p2::add_to_linker_async(linker)
 }

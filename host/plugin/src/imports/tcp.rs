@@ -1,7 +1,8 @@
 //! `tcp`: connections of the mount's network, whose payload stays in the host.
 
 use super::body::Held;
-use super::buffers::{Buffer, BufferBudget, Charge};
+use super::budget::{BufferBudget, Charge};
+use super::buffers::Buffer;
 use super::types::to_wit;
 use super::wit::tcp as wit;
 use super::wit::types::Error as WitError;

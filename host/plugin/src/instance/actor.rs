@@ -7,6 +7,7 @@
 use super::limiter::{Budget, Violation};
 use super::meter::{Meter, OneMore};
 use super::residence::Resident;
+use super::shutdown::Living;
 use super::state::{GuestState, Rights};
 use crate::engine::{FUEL, Machine};
 use futures::future::{AbortHandle, BoxFuture, FutureExt as _};
@@ -94,10 +95,11 @@ impl<E: Start> Instance<E> {
         let away = machine.guests()?;
         let home = rights.net.as_ref().map_or_else(|| away.clone(), |net| net.handle().clone());
         let (meter, counting) = (rights.meter.clone(), rights.meter.clone());
+        let mut living = machine.shutdown.enter();
         let work = async move {
             let end = end;
             let log = rights.log.clone();
-            if let Err(error) = run::<E>(pre, rights, count_fuel, queue, ready).await {
+            if let Err(error) = run::<E>(pre, rights, count_fuel, (queue, &mut living), ready).await {
                 let reason = reason(&error, &log);
                 tracing::debug!(target: "plugin", plugin = log.plugin(), "instance ended: {error:?}");
                 meter.trapped();
@@ -145,15 +147,27 @@ impl<E: Start> Instance<E> {
 
     /// Whether calls make sense.
     pub(crate) fn is_alive(&self) -> bool {
-        self.life.0.borrow().is_none()
+        self.reason().is_none()
+    }
+
+    /// Why it died; `None`: it lives.
+    pub(super) fn reason(&self) -> Option<Arc<str>> {
+        self.life.0.borrow().clone()
     }
 
     /// Why it died; waits for that.
     pub(crate) async fn death(&self) -> Arc<str> {
+        self.end().await
+    }
+
+    /// As [`death`](Self::death), without keeping it alive.
+    pub(super) fn end(&self) -> impl Future<Output = Arc<str>> + Send + 'static {
         let mut life = self.life.0.subscribe();
-        match life.wait_for(Option::is_some).await.ok().and_then(|death| death.clone()) {
-            Some(reason) => reason,
-            None => "it was stopped".into(),
+        async move {
+            match life.wait_for(Option::is_some).await.ok().and_then(|death| death.clone()) {
+                Some(reason) => reason,
+                None => "it was stopped".into(),
+            }
         }
     }
 
@@ -210,7 +224,7 @@ async fn run<E: Start>(
     pre: InstancePre<GuestState>,
     rights: Rights,
     count_fuel: bool,
-    queue: mpsc::Receiver<Queued<E>>,
+    (queue, living): (mpsc::Receiver<Queued<E>>, &mut Living),
     ready: oneshot::Sender<()>,
 ) -> wasmtime::Result<()> {
     let (limits, meter) = (rights.limits.clone(), rights.meter.clone());
@@ -223,30 +237,38 @@ async fn run<E: Start>(
     let _ = ready.send(());
     let driven = store.run_concurrent(async |acc| {
         let mut calls = FuturesUnordered::new();
-        drive(acc, &exports, queue, (limits.in_flight, &meter), &mut calls).await?;
-        let _ = closing.send(true);
-        // Nobody holds the instance any more, so nobody waits for what is still in flight.
-        let ended = tokio::time::timeout(limits.grace, async {
-            while let Some(ended) = calls.next().await {
-                ended?;
-            }
-            wasmtime::Result::<()>::Ok(())
-        });
-        if let Ok(ended) = ended.await {
+        drive(acc, &exports, (queue, living), (limits.in_flight, &meter), &mut calls).await?;
+        // Nobody holds the instance any more, so nobody waits for what is still in flight, and it has been told so: it ends by itself, while
+        // connections stay for what the guest has to give back at its server. What does not end loses them.
+        let mut ended = tokio::time::timeout(limits.grace, drain(&mut calls)).await;
+        if ended.is_err() {
+            let _ = closing.send(true);
+            ended = tokio::time::timeout(limits.grace, drain(&mut calls)).await;
+        }
+        if let Ok(ended) = ended {
             ended?;
             // Best effort: nobody waits for the result, and the Store goes away in any case.
             let _ = tokio::time::timeout(limits.close, E::close(acc, &exports)).await;
         }
+        let _ = closing.send(true);
         Ok(())
     });
     driven.await?
 }
 
-/// Runs calls until the last handle to the instance is gone.
+/// Runs calls to their end.
+async fn drain(calls: &mut FuturesUnordered<BoxFuture<'_, wasmtime::Result<()>>>) -> wasmtime::Result<()> {
+    while let Some(ended) = calls.next().await {
+        ended?;
+    }
+    Ok(())
+}
+
+/// Runs calls until the last handle to the instance is gone, or all instances are asked to close.
 async fn drive<'a, E: Start>(
     acc: &'a Accessor<GuestState>,
     exports: &'a E,
-    mut queue: mpsc::Receiver<Queued<E>>,
+    (mut queue, living): (mpsc::Receiver<Queued<E>>, &mut Living),
     (in_flight, meter): (usize, &Meter),
     calls: &mut FuturesUnordered<BoxFuture<'a, wasmtime::Result<()>>>,
 ) -> wasmtime::Result<()> {
@@ -254,6 +276,7 @@ async fn drive<'a, E: Start>(
         tokio::select! {
             biased;
             Some(ended) = calls.next(), if !calls.is_empty() => ended?,
+            () = living.asked() => return Ok(()),
             job = queue.recv(), if calls.len() < in_flight => match job {
                 Some((job, _queued)) => {
                     let inside = meter.in_flight.one();

@@ -97,6 +97,20 @@ where
     R: Send + Sync + 'static,
     (R,): ComponentNamedList + Lift + Send + Sync + 'static,
 {
+    invoke_all(acc, function, params, state).await.map(|(result,)| result)
+}
+
+/// As [`invoke`], with all results: an export that cannot fail has none.
+pub(crate) async fn invoke_all<P, R>(
+    acc: &Accessor<GuestState>,
+    function: &TypedFunc<P, R>,
+    params: P,
+    state: &Arc<CallState>,
+) -> wasmtime::Result<R>
+where
+    P: ComponentNamedList + Lower + Send + Sync + 'static,
+    R: ComponentNamedList + Lift + Send + Sync + 'static,
+{
     let (call, task, fuel) = acc.with(|mut access| -> wasmtime::Result<_> {
         let fuel = fuel_left(&mut access);
         let call = function.start_call_concurrent(&mut access, params)?;
@@ -115,7 +129,7 @@ where
             meter.set(before.saturating_sub(left));
         }
     });
-    result.map(|(result,)| result)
+    result
 }
 
 /// Fuel of the Store, where it is counted. Asked only then: an error costs a backtrace.

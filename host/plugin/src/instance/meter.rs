@@ -11,9 +11,8 @@ pub struct PluginStats {
     pub calls: u64,
     /// Those of them that had no answer (trap, deadline) or an error for one.
     pub calls_failed: u64,
-    /// Time in which the instances held a thread: guest code, and what the host does for it up to the next wait, which
-    /// includes sending requests and reading heads, not receiving bodies. By the clock, so that it is more than the processor's
-    /// time where the machine has too little of that.
+    /// Processor time of the instances: guest code, and what the host does for it up to the next wait, which includes sending requests
+    /// and reading heads, not receiving bodies.
     pub cpu: Duration,
     /// Instances that ended by a trap, or were stopped for not ending a call.
     pub traps: u64,

@@ -11,15 +11,17 @@ mod limiter;
 mod memory;
 mod meter;
 mod residence;
+mod shutdown;
 mod slot;
 mod state;
 
 pub(crate) use actor::{Instance, Job, Start};
-pub(crate) use call::{Failure, call, invoke};
+pub(crate) use call::{Failure, call, invoke, invoke_all};
 pub(crate) use calls::CallState;
 pub(crate) use limiter::Budget;
 pub(crate) use memory::{GuestMemory, Share};
 pub(crate) use meter::Meter;
 pub use meter::PluginStats;
+pub(crate) use shutdown::Shutdown;
 pub(crate) use slot::{BoxOpen, Opener, Slot};
 pub(crate) use state::{FuelMeter, GuestState, HasGuest, Rights};

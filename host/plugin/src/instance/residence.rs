@@ -6,12 +6,13 @@
 //! from FUSE, the network and other mounts is a tenth of one thread, in pieces of a [`TICK`](crate::TICK), or of one call of a
 //! function of the host, where no tick finds it.
 //!
-//! The clock is what counts. A thread that the machine gave to somebody else in the middle of a poll looks like a guest that
-//! held it, which is why a few of those are forgiven.
+//! What counts is the processor time that the thread has used, not the clock: on a busy machine a thread that was taken off its processor
+//! in the middle of a poll would look like a guest that held it, and guests would have to leave just when changes of threads cost most.
 
 use super::meter::Meter;
 use crate::engine::Ticker;
 use futures::future::{AbortHandle, Abortable, BoxFuture, FutureExt as _};
+use rustix::time::{ClockId, clock_gettime};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -85,17 +86,16 @@ impl Resident {
         place.spawn(async move {
             let moves = poll_fn(|cx| {
                 let Some(mut here) = resident.take() else { return Poll::Ready(None) };
-                let begin = Instant::now();
+                let begin = processor_time();
                 let running = here.ticker.run();
                 let ended = here.work.as_mut().poll(cx).is_ready();
                 drop(running);
-                let now = Instant::now();
-                let took = now.saturating_duration_since(begin);
+                let took = processor_time().saturating_sub(begin);
                 here.meter.ran(took);
                 if ended {
                     return Poll::Ready(None);
                 }
-                if here.conduct.held(took, now) {
+                if here.conduct.held(took, Instant::now()) {
                     return Poll::Ready(Some(here));
                 }
                 resident = Some(here);
@@ -107,6 +107,12 @@ impl Resident {
             }
         });
     }
+}
+
+/// What this thread has used so far.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -144,8 +150,27 @@ mod tests {
     }
 
     fn hold(time: Duration) {
-        let begin = Instant::now();
-        while begin.elapsed() < time {}
+        let begin = processor_time();
+        while processor_time() - begin < time {}
+    }
+
+    /// However long a poll lasts: waiting is not held against anybody.
+    #[test]
+    fn who_waits_for_the_processor_may_stay() {
+        let (home, away) = (runtime("home"), runtime("away"));
+        let (done, ended) = std::sync::mpsc::channel();
+        let work = async move {
+            let mut elsewhere = 0;
+            for _ in 0..20 {
+                std::thread::sleep(TICK);
+                tokio::task::yield_now().await;
+                elsewhere += usize::from(std::thread::current().name() != Some("home"));
+            }
+            let _ = done.send(elsewhere);
+        };
+        let handles = (home.handle().clone(), away.handle().clone());
+        let _stop = Resident::settle(work, handles.0, handles.1, Arc::default(), Ticker::idle());
+        assert_eq!(ended.recv_timeout(Duration::from_secs(60)).unwrap(), 0);
     }
 
     #[test]

@@ -29,6 +29,9 @@ pub(crate) trait Opener<E>: Send + Sync + 'static {
 
     /// Name of the plugin.
     fn plugin(&self) -> &str;
+
+    /// Called once for each instance as soon as it is known that no call goes to it any more: it died, or is to be replaced.
+    fn ended(&self) {}
 }
 
 struct State<E> {
@@ -72,13 +75,34 @@ impl<E: Start> Slot<E> {
             not_before: None,
             retired: None,
         };
-        Arc::new(Self {
+        let slot = Arc::new(Self {
             opener,
             control,
             state: Mutex::new(state),
             opening: Arc::default(),
             repeats: AsyncMutex::default(),
-        })
+        });
+        if let Some(first) = slot.current() {
+            slot.watch(&first);
+        }
+        slot
+    }
+
+    /// Notices the end of an instance that nobody calls. What it has told the host to be true may no longer be.
+    fn watch(self: &Arc<Self>, instance: &Arc<Instance<E>>) {
+        let (slot, instance, end) = (Arc::downgrade(self), Arc::downgrade(instance), instance.end());
+        self.control.spawn(async move {
+            let reason = end.await;
+            // One of the two is gone when the mount is.
+            if let (Some(slot), Some(instance)) = (slot.upgrade(), instance.upgrade()) {
+                slot.lost(&instance, &reason);
+            }
+        });
+    }
+
+    /// Runs something that has to do with the mount and that nobody waits for.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.control.spawn(work);
     }
 
     /// Name of the plugin.
@@ -90,24 +114,31 @@ impl<E: Start> Slot<E> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn live(&self) -> Option<Arc<Instance<E>>> {
-        let mut state = self.state();
-        let current = state.current.clone()?;
-        if current.is_alive() {
-            return Some(current);
+    /// The instance that calls go to, if there is one.
+    pub(crate) fn current(&self) -> Option<Arc<Instance<E>>> {
+        let current = self.state().current.clone()?;
+        match current.reason() {
+            None => Some(current),
+            Some(reason) => {
+                self.lost(&current, &reason);
+                None
+            }
         }
-        Self::bury(&mut state, &current);
-        None
     }
 
-    /// Takes a dead instance out and decides when there may be another.
-    fn bury(state: &mut State<E>, dead: &Arc<Instance<E>>) {
-        if !state.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, dead)) {
-            return;
+    /// No call goes to this instance any more. False if none did.
+    fn take_out(&self, old: &Arc<Instance<E>>, was_of_use: bool, also: impl FnOnce(&mut State<E>)) -> bool {
+        let mut state = self.state();
+        if !state.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, old)) {
+            return false;
         }
         state.current = None;
-        // The first answer was that of `open`.
-        Self::count_end(state, dead.answered() > 1);
+        also(&mut state);
+        Self::count_end(&mut state, was_of_use);
+        // Whom it tells may ask this slot something.
+        drop(state);
+        self.opener.ended();
+        true
     }
 
     fn count_end(state: &mut State<E>, was_of_use: bool) {
@@ -123,28 +154,24 @@ impl<E: Start> Slot<E> {
         instance.is_alive() && state.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, instance))
     }
 
-    /// The caller found this instance dead.
+    /// Takes a dead instance out and decides when there may be another.
     pub(crate) fn lost(&self, dead: &Arc<Instance<E>>, reason: &str) {
-        let mut state = self.state();
-        if state.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, dead)) {
+        // The first answer was that of `open`.
+        if self.take_out(dead, dead.answered() > 1, |_| {}) {
             tracing::error!(target: "plugin", plugin = self.plugin(), "plugin died and is started again: {reason}");
         }
-        Self::bury(&mut state, dead);
     }
 
     /// The guest asked for a fresh `open`: the next call gets another instance, calls in flight end in this one.
     ///
     /// At most one instance is on its way out: a guest that always asks could else fill the host with them.
     pub(crate) fn retire(&self, old: &Arc<Instance<E>>) {
-        let mut state = self.state();
-        if state.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, old)) {
-            state.current = None;
+        // Two answers are those of `open` and of the call that asked.
+        self.take_out(old, old.answered() > 2, |state| {
             if let Some(before) = state.retired.replace(old.stopper()) {
                 before.abort();
             }
-            // Two answers are those of `open` and of the call that asked.
-            Self::count_end(&mut state, old.answered() > 2);
-        }
+        });
     }
 
     /// A live instance, opened if there is none.
@@ -152,14 +179,14 @@ impl<E: Start> Slot<E> {
     /// # Errors
     /// `timed-out`; the error of `open`, which is repeated without another attempt while it is fresh.
     pub(crate) async fn instance(self: &Arc<Self>, deadline: Instant) -> Result<Arc<Instance<E>>, Error> {
-        if let Some(live) = self.live() {
+        if let Some(live) = self.current() {
             return Ok(live);
         }
         let late =
             || Error::timed_out(Blame::Plugin, format_args!("starting plugin {} again", self.plugin()));
         let turn =
             timeout_at(deadline.into(), self.opening.clone().lock_owned()).await.map_err(|_| late())?;
-        if let Some(live) = self.live() {
+        if let Some(live) = self.current() {
             return Ok(live);
         }
         let (not_before, failure) = {
@@ -186,6 +213,9 @@ impl<E: Start> Slot<E> {
             let _turn = turn;
             let limit = Instant::now() + slot.opener.limit();
             let opened = slot.opener.open(limit).await;
+            if let Ok(instance) = &opened {
+                slot.watch(instance);
+            }
             let mut state = slot.state();
             match &opened {
                 Ok(instance) => {

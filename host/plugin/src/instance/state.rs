@@ -4,7 +4,7 @@ use super::calls::CallTable;
 use super::limiter::{Budget, Limiter};
 use super::memory::GuestMemory;
 use super::meter::Meter;
-use crate::imports::{BufferBudget, LogSink};
+use crate::imports::{BufferBudget, Events, LogSink};
 use crate::limits::Limits;
 use crate::wasi;
 use std::sync::Arc;
@@ -24,6 +24,8 @@ pub(crate) struct Rights {
     pub(crate) net: Option<Arc<MountNet>>,
     /// Where its log lines go.
     pub(crate) log: Arc<LogSink>,
+    /// Who hears what the plugin says is no longer true.
+    pub(crate) events: Arc<Events>,
     /// What all instances of the process may use together.
     pub(crate) memory: Arc<GuestMemory>,
     /// Counts what the mount's instances do.

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "this is only used by tests")]
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 
+pub mod tree;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -99,6 +101,11 @@ impl Sandbox {
 /// A request with so many seconds to live.
 pub fn within(seconds: u64) -> RequestCtx {
     RequestCtx::internal(Instant::now() + Duration::from_secs(seconds))
+}
+
+/// A request with so many milliseconds to live.
+pub fn within_ms(milliseconds: u64) -> RequestCtx {
+    RequestCtx::internal(Instant::now() + Duration::from_millis(milliseconds))
 }
 
 /// A question for the first KiB of an object.

@@ -1,4 +1,4 @@
-//! The thread that runs a cluster: one task for each connection, one for time, one for commands.
+//! The thread that runs a machine: one task for each connection, one for time, one for commands.
 
 use crate::aead::{Aes128Gcm, Aes128GcmFactory};
 use crate::client::ClientError;
@@ -14,11 +14,9 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{AbortHandle, LocalSet, spawn_local};
+use wasmount_ceph::auth::AuthError;
 use wasmount_ceph::msgr::{Aead as _, Arrived, Chunk, Want};
-use wasmount_ceph::osdmap::OsdMap;
-use wasmount_ceph::rados::{
-    Action, Cluster, Config, Level, LinkId, OpId, OpReply, OpRequest, RadosError, Status,
-};
+use wasmount_ceph::rados::{Action, Level, LinkId, Machine, OpId, OpReply, OpRequest, RadosError, Status};
 use wasmount_ceph::types::UTime;
 use wasmount_ceph::{Entropy, Now};
 
@@ -26,16 +24,23 @@ use wasmount_ceph::{Entropy, Now};
 const READ_BUFFER: usize = 16 << 10;
 
 /// What the thread is asked for.
-pub(crate) enum Command {
+pub(crate) enum Command<M: Machine> {
     Submit { request: OpRequest<Bytes>, done: Done },
-    Map(Ask),
+    Call { begin: Begin<M>, done: oneshot::Sender<M::Done> },
+    Tell(Tell<M>),
     Cut(oneshot::Sender<usize>),
     MachineTime(oneshot::Sender<u64>),
-    Address(oneshot::Sender<String>),
 }
 
-/// A question about the newest map.
-type Ask = Box<dyn FnOnce(Option<&OsdMap>) + Send>;
+/// Makes the machine.
+pub(crate) type Make<M> =
+    Box<dyn FnOnce(Aes128GcmFactory, Box<dyn Entropy>, Now) -> Result<M, AuthError> + Send>;
+
+/// Begins a call of the machine, and says which.
+type Begin<M> = Box<dyn FnOnce(&mut M, Now) -> u64 + Send>;
+
+/// Something for the machine.
+type Tell<M> = Box<dyn FnOnce(&mut M, Now) + Send>;
 
 /// Where the end of a request is told.
 type Done = oneshot::Sender<Result<OpReply<Bytes>, RadosError>>;
@@ -72,6 +77,11 @@ impl Entropy for Random {
     }
 }
 
+/// A machine for this driver.
+pub trait NativeMachine: Machine<Payload = Bytes, Ciphers = Aes128GcmFactory, Done: Send> {}
+
+impl<M: Machine<Payload = Bytes, Ciphers = Aes128GcmFactory, Done: Send>> NativeMachine for M {}
+
 /// The tasks of a connection, and the way to its writer.
 struct Link {
     task: AbortHandle,
@@ -81,10 +91,13 @@ struct Link {
 }
 
 /// What the tasks share.
-struct Driver {
-    cluster: RefCell<Cluster<Bytes, Aes128GcmFactory>>,
+struct Driver<M: Machine> {
+    machine: RefCell<M>,
     links: RefCell<HashMap<LinkId, Link>>,
     pending: RefCell<HashMap<OpId, Done>>,
+    calls: RefCell<HashMap<u64, oneshot::Sender<M::Done>>>,
+    /// Where goes what nobody asked for.
+    unasked: std::sync::mpsc::Sender<M::Done>,
     /// Something happened.
     changed: Notify,
     /// When the task for time will wake.
@@ -94,10 +107,11 @@ struct Driver {
 }
 
 /// Runs until nobody can send commands any more.
-pub(crate) fn run(
-    config: Config,
+pub(crate) fn run<M: NativeMachine>(
+    make: Make<M>,
     milliseconds: u64,
-    commands: mpsc::Receiver<Command>,
+    commands: mpsc::Receiver<Command<M>>,
+    unasked: std::sync::mpsc::Sender<M::Done>,
     ready: oneshot::Sender<Result<(), ClientError>>,
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -107,17 +121,19 @@ pub(crate) fn run(
             return;
         }
     };
-    let cluster = match Cluster::new(config, Aes128GcmFactory, Box::new(Random), now()) {
-        Ok(cluster) => cluster,
+    let machine = match make(Aes128GcmFactory, Box::new(Random), now()) {
+        Ok(machine) => machine,
         Err(error) => {
             ready.send(Err(ClientError::Refused(error.to_string()))).ok();
             return;
         }
     };
     let driver = Rc::new(Driver {
-        cluster: RefCell::new(cluster),
+        machine: RefCell::new(machine),
         links: RefCell::default(),
         pending: RefCell::default(),
+        calls: RefCell::default(),
+        unasked,
         changed: Notify::new(),
         armed: Cell::new(None),
         rearm: Notify::new(),
@@ -137,10 +153,10 @@ pub(crate) fn run(
 }
 
 /// Waits for the first map.
-async fn become_ready(driver: &Driver, milliseconds: u64) -> Result<(), ClientError> {
+async fn become_ready<M: NativeMachine>(driver: &Driver<M>, milliseconds: u64) -> Result<(), ClientError> {
     let wait = async {
         loop {
-            let status = driver.cluster.borrow().status();
+            let status = driver.machine.borrow().status();
             match status {
                 Status::Ready => return Ok(()),
                 Status::Failed(reason) => return Err(ClientError::Refused(reason)),
@@ -150,7 +166,7 @@ async fn become_ready(driver: &Driver, milliseconds: u64) -> Result<(), ClientEr
     };
     let limit = Duration::from_millis(milliseconds);
     tokio::time::timeout(limit, wait).await.unwrap_or_else(|_| {
-        let reason = match driver.cluster.borrow().status() {
+        let reason = match driver.machine.borrow().status() {
             Status::Connecting(Some(reason)) => reason,
             _ => "nothing is known about why".into(),
         };
@@ -158,28 +174,31 @@ async fn become_ready(driver: &Driver, milliseconds: u64) -> Result<(), ClientEr
     })
 }
 
-async fn serve(driver: &Rc<Driver>, mut commands: mpsc::Receiver<Command>) {
+async fn serve<M: NativeMachine>(driver: &Rc<Driver<M>>, mut commands: mpsc::Receiver<Command<M>>) {
     while let Some(command) = commands.recv().await {
         match command {
             Command::Submit { request, done } => {
-                let op = driver.machine(|cluster| cluster.submit(request, now()));
+                let op = driver.tell(|machine, now| machine.submit(request, now));
                 driver.pending.borrow_mut().insert(op, done);
                 driver.act();
             }
-            Command::Map(ask) => ask(driver.cluster.borrow().osdmap()),
+            Command::Call { begin, done } => {
+                let call = driver.tell(begin);
+                driver.calls.borrow_mut().insert(call, done);
+                driver.act();
+            }
+            Command::Tell(tell) => {
+                driver.tell(tell);
+                driver.act();
+            }
             Command::Cut(answer) => {
                 let links: Vec<LinkId> = driver.links.borrow().keys().copied().collect();
                 for link in &links {
                     driver.drop_link(*link);
-                    driver.machine(|cluster| cluster.failed(*link, "cut", now()));
+                    driver.tell(|machine, now| machine.failed(*link, "cut", now));
                 }
                 driver.act();
                 answer.send(links.len()).ok();
-            }
-            Command::Address(answer) => {
-                let address = driver.cluster.borrow().address();
-                let text = address.and_then(|a| a.socket.map(|socket| format!("{socket}/{}", a.nonce)));
-                answer.send(text.unwrap_or_default()).ok();
             }
             Command::MachineTime(answer) => {
                 answer.send(driver.machine_ns.get()).ok();
@@ -188,16 +207,16 @@ async fn serve(driver: &Rc<Driver>, mut commands: mpsc::Receiver<Command>) {
     }
 }
 
-/// Tells the cluster the time when it wants to know it.
-async fn keep_time(driver: Rc<Driver>) {
+/// Tells the machine the time when it wants to know it.
+async fn keep_time<M: NativeMachine>(driver: Rc<Driver<M>>) {
     loop {
-        let next = driver.cluster.borrow().next_timer();
+        let next = driver.machine.borrow().next_timer();
         driver.armed.set(next);
         let wait = next.map_or(u64::MAX / 4, |at| at.saturating_sub(monotonic_ms()));
         let sleep = tokio::time::sleep(Duration::from_millis(wait.min(3_600_000)));
         tokio::select! {
             () = sleep => {
-                driver.machine(|cluster| cluster.on_time(now()));
+                driver.tell(M::on_time);
                 driver.act();
             }
             () = driver.rearm.notified() => {}
@@ -205,21 +224,27 @@ async fn keep_time(driver: Rc<Driver>) {
     }
 }
 
-impl Driver {
-    /// Calls the cluster, and counts the time that takes.
-    fn machine<T>(&self, call: impl FnOnce(&mut Cluster<Bytes, Aes128GcmFactory>) -> T) -> T {
+impl<M: NativeMachine> Driver<M> {
+    /// Calls the machine, and counts the time that takes.
+    fn tell<T>(&self, call: impl FnOnce(&mut M, Now) -> T) -> T {
         let begin = processor_ns();
-        let result = call(&mut self.cluster.borrow_mut());
+        let result = call(&mut self.machine.borrow_mut(), now());
         self.machine_ns.set(self.machine_ns.get().saturating_add(processor_ns().saturating_sub(begin)));
         result
     }
 
-    /// Does what the cluster wants.
+    /// Does what the machine wants.
     fn act(self: &Rc<Self>) {
-        while let Some(action) = self.machine(Cluster::poll_action) {
-            self.perform(action);
+        loop {
+            if let Some(action) = self.tell(|machine, _| machine.poll_action()) {
+                self.perform(action);
+            } else if let Some(done) = self.tell(|machine, _| machine.poll_done()) {
+                self.hand_out(done);
+            } else {
+                break;
+            }
         }
-        let next = self.cluster.borrow().next_timer();
+        let next = self.machine.borrow().next_timer();
         if next.is_some_and(|at| self.armed.get().is_none_or(|armed| at < armed)) {
             self.armed.set(next);
             self.rearm.notify_one();
@@ -227,10 +252,22 @@ impl Driver {
         self.changed.notify_waiters();
     }
 
+    /// To whom it belongs. Where nobody waits any more, nothing is lost.
+    fn hand_out(&self, done: M::Done) {
+        match M::answers(&done) {
+            None => drop(self.unasked.send(done)),
+            Some(call) => {
+                if let Some(waiter) = self.calls.borrow_mut().remove(&call) {
+                    waiter.send(done).ok();
+                }
+            }
+        }
+    }
+
     fn perform(self: &Rc<Self>, action: Action<Bytes, Aes128Gcm>) {
         match action {
             Action::Connect { link, host, port } => {
-                // The cluster lets one write be under way.
+                // The machine lets one write be under way.
                 let (writes, writer) = mpsc::channel(1);
                 let readable = Rc::new(Notify::new());
                 let run = run_link(Rc::clone(self), link, (host, port), writer, Rc::clone(&readable));
@@ -245,7 +282,7 @@ impl Driver {
             }
             Action::Open { link, cipher, nonce, sealed } => {
                 let plain = cipher.open(&nonce, &sealed).map(Bytes::from);
-                self.machine(|cluster| cluster.opened(link, plain, now()));
+                self.tell(|machine, now| machine.opened(link, plain, now));
                 if let Some(link) = self.links.borrow().get(&link) {
                     link.readable.notify_one();
                 }
@@ -256,8 +293,8 @@ impl Driver {
                     text.extend_from_slice(bytes_of(chunk));
                 }
                 match cipher.seal(&nonce, &text) {
-                    Some(sealed) => self.machine(|cluster| cluster.sealed(link, sealed.into(), now())),
-                    None => self.machine(|cluster| cluster.failed(link, "encrypting failed", now())),
+                    Some(sealed) => self.tell(|machine, now| machine.sealed(link, sealed.into(), now)),
+                    None => self.tell(|machine, now| machine.failed(link, "encrypting failed", now)),
                 }
             }
             Action::Close { link } => self.drop_link(link),
@@ -267,6 +304,14 @@ impl Driver {
                     done.send(result).ok();
                 }
             }
+            // A cluster on its own asks for none of these, and who is built around one keeps them.
+            Action::Delivered(_)
+            | Action::Usage { .. }
+            | Action::PeerReady { .. }
+            | Action::PeerReset { .. }
+            | Action::PeerMessage { .. }
+            | Action::PeerLost { .. }
+            | Action::Blocklisted { .. } => {}
             Action::Log { level, text } => match level {
                 Level::Debug => tracing::debug!("{text}"),
                 Level::Info => tracing::info!("{text}"),
@@ -283,8 +328,8 @@ impl Driver {
 }
 
 /// The life of a connection.
-async fn run_link(
-    driver: Rc<Driver>,
+async fn run_link<M: NativeMachine>(
+    driver: Rc<Driver<M>>,
     link: LinkId,
     (host, port): (String, u16),
     writes: mpsc::Receiver<Vec<Chunk<Bytes>>>,
@@ -294,7 +339,7 @@ async fn run_link(
         let stream = TcpStream::connect((host.as_str(), port)).await?;
         stream.set_nodelay(true)?;
         let local = stream.local_addr()?.ip();
-        driver.machine(|cluster| cluster.connected(link, Some(local), now()));
+        driver.tell(|machine, now| machine.connected(link, Some(local), now));
         driver.act();
         let (reader, writer) = stream.into_split();
         let reader = BufReader::with_capacity(READ_BUFFER, reader);
@@ -303,20 +348,20 @@ async fn run_link(
     };
     if let Err(error) = result.await {
         driver.links.borrow_mut().remove(&link);
-        driver.machine(|cluster| cluster.failed(link, &error.to_string(), now()));
+        driver.tell(|machine, now| machine.failed(link, &error.to_string(), now));
         driver.act();
     }
 }
 
-/// Reads what the cluster wants.
-async fn read(
-    driver: &Rc<Driver>,
+/// Reads what the machine wants.
+async fn read<M: NativeMachine>(
+    driver: &Rc<Driver<M>>,
     link: LinkId,
     mut reader: BufReader<OwnedReadHalf>,
     readable: &Notify,
 ) -> io::Result<()> {
     loop {
-        let want = driver.cluster.borrow().want(link);
+        let want = driver.machine.borrow().want(link);
         let arrived = match want {
             None => {
                 readable.notified().await;
@@ -339,14 +384,14 @@ async fn read(
                 Arrived::Payload(bytes.freeze())
             }
         };
-        driver.machine(|cluster| cluster.received(link, arrived, now()));
+        driver.tell(|machine, now| machine.received(link, arrived, now));
         driver.act();
     }
 }
 
-/// Writes what the cluster has to say.
-async fn write(
-    driver: &Rc<Driver>,
+/// Writes what the machine has to say.
+async fn write<M: NativeMachine>(
+    driver: &Rc<Driver<M>>,
     link: LinkId,
     mut writer: OwnedWriteHalf,
     mut writes: mpsc::Receiver<Vec<Chunk<Bytes>>>,
@@ -355,7 +400,7 @@ async fn write(
         for chunk in &chunks {
             writer.write_all(bytes_of(chunk)).await?;
         }
-        driver.machine(|cluster| cluster.written(link, now()));
+        driver.tell(|machine, now| machine.written(link, now));
         driver.act();
     }
     Ok(())

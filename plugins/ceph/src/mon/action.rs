@@ -1,5 +1,6 @@
 //! How a monitor client is configured, and what it wants from its driver.
 
+use super::messages::Usage;
 use super::{MonAddress, MonError, MonHosts};
 use crate::msgr::Message;
 use crate::types::Fsid;
@@ -75,6 +76,13 @@ pub enum MonAction<P> {
         newest: u64,
         /// Oldest version that monitors still have.
         oldest: u64,
+    },
+    /// The answer to [`MonClient::usage`](super::MonClient::usage).
+    Usage {
+        /// The question.
+        request: RequestId,
+        /// So much room.
+        usage: Usage,
     },
     /// The answer to [`MonClient::command`](super::MonClient::command).
     CommandDone {

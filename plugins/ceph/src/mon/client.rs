@@ -148,6 +148,12 @@ impl<P: Payload> MonClient<P> {
         self.request(Question::Version(what.to_owned()), now)
     }
 
+    /// Asks how much room there is in the cluster, or for a pool. Asked of the next monitor if this one goes away. A pool that does not
+    /// exist has no answer.
+    pub fn usage(&mut self, pool: Option<i64>, now: Now) -> RequestId {
+        self.request(Question::Usage(pool), now)
+    }
+
     /// Runs a command, given as JSON. Run once more by the next monitor if this one goes away before it answers.
     pub fn command(&mut self, json: &str, now: Now) -> RequestId {
         self.request(Question::Command(json.to_owned()), now)

@@ -2,7 +2,7 @@ use super::*;
 use crate::auth::KeyType;
 use crate::auth::testing::{Cluster, Counting, admin, at, key};
 use crate::encoding::{Decoder, Encoder};
-use crate::mon::messages::kind;
+use crate::mon::messages::{Usage, kind};
 use crate::mon::parse_mon_host;
 use crate::types::{AddrVec, EntityAddr, Fsid};
 use bytes::Bytes;
@@ -468,6 +468,30 @@ fn commands_wait_for_the_map_and_return_their_output() {
         panic!("{actions:?}")
     };
     assert_eq!((*done, status.as_str(), &output[..]), (request, "no such thing", &b"{}"[..]));
+}
+
+#[test]
+fn the_room_of_a_pool_is_asked_for_and_told() {
+    let mut scene = Scene::new("a");
+    let request = scene.client.usage(Some(3), at(0));
+    let (link, _) = scene.connects()[0];
+    scene.accept(link);
+    scene.actions();
+    scene.message(link, kind::MON_MAP, mon_map(1, 0, &["10.0.0.1:3300"]));
+    let actions = scene.actions();
+    let [MonAction::MonMap, MonAction::Send(_, message)] = &actions[..] else { panic!("{actions:?}") };
+    assert_eq!((message.kind, message.version, message.tid), (kind::STATFS, 2, request.0));
+    assert_eq!(message.front[18..34], FSID.0);
+    assert_eq!(message.front[34..], [1, 3, 0, 0, 0, 0, 0, 0, 0]);
+    let mut reply = Encoder::new();
+    reply.raw(&FSID.0).u64(9).u64(100).u64(30).u64(35).u64(7);
+    let mut reply = Message::new(kind::STATFS_REPLY, 1, 1, reply.finish());
+    reply.tid = request.0;
+    scene.client.received(link, reply, at(1), &mut Counting(0));
+    let actions = scene.actions();
+    let [MonAction::Usage { request: done, usage }] = &actions[..] else { panic!("{actions:?}") };
+    let expected = Usage { total_kib: 100, used_kib: 30, available_kib: 35, objects: 7 };
+    assert_eq!((*done, *usage), (request, expected));
 }
 
 #[test]

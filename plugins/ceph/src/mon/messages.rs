@@ -9,6 +9,10 @@ use crate::types::{Epoch, Fsid};
 pub mod kind {
     /// The map of monitors.
     pub const MON_MAP: u16 = 4;
+    /// A question for the room in the cluster.
+    pub const STATFS: u16 = 13;
+    /// The answer.
+    pub const STATFS_REPLY: u16 = 14;
     /// A wish for maps.
     pub const MON_SUBSCRIBE: u16 = 15;
     /// An answer to it that only old monitors give.
@@ -148,4 +152,46 @@ pub fn decode_command_ack(front: &[u8]) -> Result<(i32, String), DecodeError> {
 /// It is cut off.
 pub fn decode_mon_map(front: &[u8]) -> Result<&[u8], DecodeError> {
     Decoder::new("MMonMap", front).blob()
+}
+
+/// `MStatfs`: how much room is in the cluster, or for a pool of data?
+#[must_use]
+pub fn statfs<P: Payload>(tid: u64, fsid: Fsid, pool: Option<i64>) -> Message<P> {
+    let mut encoder = Encoder::new();
+    paxos(&mut encoder).raw(&fsid.0).bool(pool.is_some());
+    if let Some(pool) = pool {
+        encoder.i64(pool);
+    }
+    Message { tid, ..Message::new(kind::STATFS, 2, 1, encoder.finish()) }
+}
+
+/// Room in the cluster, or for one pool of it (`ceph_statfs` of `include/types.h`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// All of it, in KiB.
+    pub total_kib: u64,
+    /// What is used of it.
+    pub used_kib: u64,
+    /// What may still be written, which copies and reserves make less than the rest.
+    pub available_kib: u64,
+    /// Objects.
+    pub objects: u64,
+}
+
+impl Usage {
+    /// Reads it from an `MStatfsReply`.
+    ///
+    /// # Errors
+    /// It is cut off.
+    pub fn decode(front: &[u8]) -> Result<Self, DecodeError> {
+        let mut decoder = Decoder::new("MStatfsReply", front);
+        // Id of the cluster, and version of the statistics.
+        decoder.skip(16 + 8)?;
+        Ok(Self {
+            total_kib: decoder.u64()?,
+            used_kib: decoder.u64()?,
+            available_kib: decoder.u64()?,
+            objects: decoder.u64()?,
+        })
+    }
 }

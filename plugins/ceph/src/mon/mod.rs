@@ -20,5 +20,6 @@ pub use action::{MonAction, MonConfig, MonLink, RequestId};
 pub use address::{MonAddress, MonHostError, MonHosts, PORT, parse_mon_host};
 pub use client::MonClient;
 pub use error::{LinkFailure, MonError, Tried};
+pub use messages::Usage;
 pub use monmap::{MonInfo, MonMap};
 pub use subscriptions::Repeat;

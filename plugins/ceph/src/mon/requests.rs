@@ -27,6 +27,8 @@ pub(super) enum Question {
     Version(String),
     /// A command in JSON.
     Command(String),
+    /// The room in the cluster, or for a pool.
+    Usage(Option<i64>),
 }
 
 impl Requests {
@@ -55,14 +57,15 @@ impl Requests {
         }
     }
 
-    /// Messages for what has not been asked. Commands name the cluster, so they wait until it is known.
+    /// Messages for what has not been asked. Those that name the cluster wait until it is known.
     pub(super) fn messages<P: Payload>(&mut self, fsid: Option<Fsid>) -> Vec<Message<P>> {
         let unasked = self.open.iter_mut().filter(|(_, request)| !request.asked);
         let messages = unasked.filter_map(|(id, request)| {
             let message = match (&request.question, fsid) {
                 (Question::Version(what), _) => messages::get_version(id.0, what),
                 (Question::Command(json), Some(fsid)) => messages::command(id.0, fsid, json),
-                (Question::Command(_), None) => return None,
+                (Question::Usage(pool), Some(fsid)) => messages::statfs(id.0, fsid, *pool),
+                (Question::Command(_) | Question::Usage(_), None) => return None,
             };
             request.asked = true;
             Some(message)

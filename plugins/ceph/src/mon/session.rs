@@ -2,7 +2,7 @@
 
 use super::client::{MONMAP, PATIENCE, State};
 use super::hunt::Hunt;
-use super::messages::{self, AuthReply, VersionReply, kind};
+use super::messages::{self, AuthReply, Usage, VersionReply, kind};
 use super::requests::Question;
 use super::{MonAction, MonAddress, MonClient, MonError, MonInfo, MonMap, RequestId};
 use crate::encoding::DecodeError;
@@ -50,6 +50,13 @@ impl<P: Payload> MonClient<P> {
                 if self.answered(request) {
                     let output = message.take_payload();
                     self.actions.push_back(MonAction::CommandDone { request, result, status, output });
+                }
+            }
+            kind::STATFS_REPLY => {
+                let usage = Usage::decode(&message.front)?;
+                let request = RequestId(message.tid);
+                if self.answered(request) {
+                    self.actions.push_back(MonAction::Usage { request, usage });
                 }
             }
             // Options of the cluster for its clients: this one takes its configuration from its owner only.

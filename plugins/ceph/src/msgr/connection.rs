@@ -220,6 +220,11 @@ impl<P: Payload, A: Authenticator, F: AeadFactory> Connection<P, A, F> {
         self.session.enqueue(message);
     }
 
+    /// Drops messages that were not written yet.
+    pub fn discard_queued(&mut self) {
+        self.session.discard_queued();
+    }
+
     /// What to write next, all of it, in order.
     ///
     /// # Errors

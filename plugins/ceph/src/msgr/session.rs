@@ -69,6 +69,11 @@ impl<P: Payload> Session<P> {
         self.queue.len()
     }
 
+    /// Forgets messages that were never sent.
+    pub(super) fn discard_queued(&mut self) {
+        self.queue.retain(|message| message.sequence != 0);
+    }
+
     /// The next message to send, numbered, with the number of the last one received.
     pub(super) fn next_to_send(&mut self) -> Option<(Message<P>, u64)> {
         let mut message = self.queue.pop_front()?;

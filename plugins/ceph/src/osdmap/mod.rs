@@ -19,7 +19,7 @@ mod decode;
 pub mod flags;
 mod ids;
 mod incremental;
-mod name_hash;
+pub(crate) mod name_hash;
 mod osd;
 mod placement;
 mod pool;

@@ -3,7 +3,7 @@
 use crate::crush::hash::mix;
 
 /// The hash of a name as the pool wants it: 1 is that of Linux' directory cache, 2 is Jenkins', which all pools have.
-pub(super) fn name_hash(kind: u8, name: &[u8]) -> u32 {
+pub(crate) fn name_hash(kind: u8, name: &[u8]) -> u32 {
     match kind {
         1 => linux(name),
         2 => jenkins(name),

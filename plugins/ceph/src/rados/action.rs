@@ -1,8 +1,10 @@
 //! What a cluster's driver does for it.
 
 use super::error::RadosError;
+use super::peers::PeerId;
 use super::request::{OpId, OpReply};
-use crate::msgr::{Chunk, NONCE_LEN};
+use crate::mon::{RequestId, Usage};
+use crate::msgr::{Chunk, Message, NONCE_LEN};
 use std::rc::Rc;
 
 /// Number of a connection, never used twice.
@@ -72,6 +74,51 @@ pub enum Action<P, C> {
         op: OpId,
         /// So.
         result: Result<OpReply<P>, RadosError>,
+    },
+    /// A message of a monitor that the cluster itself does not use: a map that [`Cluster::subscribe`](super::Cluster::subscribe) asked for.
+    Delivered(Message<P>),
+    /// The answer to [`Cluster::usage`](super::Cluster::usage).
+    Usage {
+        /// The question.
+        request: RequestId,
+        /// So much room.
+        usage: Usage,
+    },
+    /// Messages flow to and from a peer.
+    PeerReady {
+        /// This one.
+        peer: PeerId,
+        /// Whether the session from before goes on, and nothing was lost.
+        resumed: bool,
+        /// Feature bits that both sides have.
+        features: u64,
+    },
+    /// A peer has forgotten the session: what it had not acknowledged is lost, and so is what was given to it while it could not be reached.
+    /// A [`PeerReady`](Self::PeerReady) follows, and with it a new session begins.
+    PeerReset {
+        /// This one.
+        peer: PeerId,
+    },
+    /// A peer says something.
+    PeerMessage {
+        /// This one.
+        peer: PeerId,
+        /// This.
+        message: Message<P>,
+    },
+    /// The connection to a peer could not be made, or broke. It is told again only when the reason is another one.
+    PeerLost {
+        /// This one.
+        peer: PeerId,
+        /// Why, in words that can follow its name.
+        reason: String,
+        /// Whether it is not tried again before somebody calls [`Cluster::peer_open`](super::Cluster::peer_open): trying does not help.
+        permanent: bool,
+    },
+    /// The cluster does not serve this client any more. Requests fail until [`Cluster::rename`](super::Cluster::rename). Told once.
+    Blocklisted {
+        /// The address under which it is listed.
+        address: String,
     },
     /// Something for the log. Never holds a secret.
     Log {

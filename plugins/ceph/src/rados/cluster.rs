@@ -5,6 +5,7 @@ use super::config::Config;
 use super::dispatch::{OSDMAP, failure};
 use super::links::{Daemon, Link, Links};
 use super::objecter::Objecter;
+use super::peers::Peers;
 use super::{OpId, OpRequest};
 use crate::auth::{AuthError, Cephx};
 use crate::entropy::Entropy;
@@ -14,7 +15,7 @@ use crate::osd::kind;
 use crate::osdmap::OsdMap;
 use crate::payload::Payload;
 use crate::time::Now;
-use crate::types::{EntityAddr, Epoch, entity};
+use crate::types::{EntityAddr, Epoch, Fsid};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
@@ -45,6 +46,7 @@ pub struct Cluster<P: Payload, F: AeadFactory> {
     pub(super) links: Links<P, F>,
     /// Connections that may have something to write.
     pub(super) touched: BTreeSet<LinkId>,
+    pub(super) peers: Peers<P, F>,
     /// OSDs to connect to when there is a ticket for them.
     pub(super) without_ticket: BTreeMap<i32, EntityAddr>,
     /// Tells this client apart from others on the same machine.
@@ -70,7 +72,7 @@ impl<P: Payload, F: AeadFactory + Clone> Cluster<P, F> {
         mut entropy: Box<dyn Entropy>,
         now: Now,
     ) -> Result<Self, AuthError> {
-        let cephx = Cephx::new(&config.entity, config.key.clone(), &[entity::OSD])?;
+        let cephx = Cephx::new(&config.entity, config.key.clone(), &config.services)?;
         let mut monitor_config = MonConfig::new(config.monitors.clone());
         monitor_config.fsid = config.fsid;
         monitor_config.hostname.clone_from(&config.hostname);
@@ -86,6 +88,7 @@ impl<P: Payload, F: AeadFactory + Clone> Cluster<P, F> {
             cephx,
             monitors,
             links: Links::new(),
+            peers: Peers::new(seed),
             touched: BTreeSet::new(),
             without_ticket: BTreeMap::new(),
             nonce,
@@ -131,6 +134,65 @@ impl<P: Payload, F: AeadFactory + Clone> Cluster<P, F> {
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.objecter.in_flight()
+    }
+
+    /// What the cluster calls this client: the number of `client.NUMBER`. 0 before the first session with a monitor.
+    #[must_use]
+    pub fn global_id(&self) -> u64 {
+        self.cephx.global_id()
+    }
+
+    /// Id of the cluster; `None` before the first map of the monitors.
+    #[must_use]
+    pub fn fsid(&self) -> Option<Fsid> {
+        self.monitors.monmap().map(|map| map.fsid)
+    }
+
+    /// Asks the monitors to send a map (`mdsmap`, `fsmap.user`) from this version on, once or on and on; it comes as
+    /// [`Action::Delivered`].
+    pub fn subscribe(&mut self, what: &str, start: u64, repeat: Repeat, now: Now) {
+        self.monitors.subscribe(what, start, repeat);
+        self.settle(now);
+    }
+
+    /// Takes a [`subscribe`](Self::subscribe) back; what is on its way may still come.
+    pub fn unsubscribe(&mut self, what: &str) {
+        self.monitors.unsubscribe(what);
+    }
+
+    /// This version of a map has come, so that the next monitor need not send it.
+    pub fn got(&mut self, what: &str, version: u64) {
+        self.monitors.got(what, version);
+    }
+
+    /// Asks how much room there is in the cluster, or for a pool; the answer is an [`Action::Usage`]. Of a pool that the map does not have
+    /// nothing is asked, since monitors would not answer, but of the cluster.
+    pub fn usage(&mut self, pool: Option<i64>, now: Now) -> RequestId {
+        let known = |id: &i64| self.objecter.map().is_none_or(|map| map.pool(*id).is_some());
+        let pool = pool.filter(known);
+        let request = self.monitors.usage(pool, now);
+        self.settle(now);
+        request
+    }
+
+    /// Nobody waits for the answer to [`usage`](Self::usage) any more.
+    pub fn cancel_usage(&mut self, request: RequestId) {
+        self.monitors.cancel(request);
+    }
+
+    /// No request on objects is sent with an older map than this (`osd_epoch_barrier` of messages of metadata servers).
+    pub fn osd_barrier(&mut self, epoch: Epoch, now: Now) {
+        self.objecter.set_barrier(epoch, now);
+        self.settle(now);
+    }
+
+    /// Takes another address, so that a cluster that has locked this client out takes it for another one. All connections to OSDs and
+    /// peers are made anew; sessions with peers are reset.
+    pub fn rename(&mut self, now: Now) {
+        self.nonce = self.entropy.number() as u32 | 1;
+        self.objecter.rename();
+        self.begin_anew("the client has a new address", now);
+        self.settle(now);
     }
 
     /// Takes a request. Its end is an [`Action::Completed`], which comes for every request that is not cancelled.
@@ -203,7 +265,8 @@ impl<P: Payload, F: AeadFactory + Clone> Cluster<P, F> {
             Some(at) => Some(at),
             None => link.connection.next_timer(),
         });
-        links.chain(self.monitors.next_timer()).chain(self.objecter.next_timer()).min()
+        let parts = [self.monitors.next_timer(), self.objecter.next_timer(), self.peers.next_timer()];
+        links.chain(parts.into_iter().flatten()).min()
     }
 
     /// Time has passed.
@@ -227,6 +290,9 @@ impl<P: Payload, F: AeadFactory + Clone> Cluster<P, F> {
             self.monitors.on_time(now, &mut *self.entropy);
         }
         self.objecter.on_time(now);
+        for peer in self.peers.due(now) {
+            self.peer_connect(peer, now);
+        }
         self.settle(now);
     }
 
@@ -248,7 +314,7 @@ impl<P: Payload, F: AeadFactory + Clone> Cluster<P, F> {
             let Some(event) = link.connection.poll_event() else { return };
             let daemon = link.daemon;
             match event {
-                Event::Ready { peer, .. } => {
+                Event::Ready { peer, resumed } => {
                     if let Some(own) = peer.own.socket {
                         self.own_ip.get_or_insert(own.ip());
                     }
@@ -256,6 +322,7 @@ impl<P: Payload, F: AeadFactory + Clone> Cluster<P, F> {
                     match daemon {
                         Daemon::Monitor(link) => self.monitors.ready(link, now, &mut *self.entropy),
                         Daemon::Osd(osd) => self.objecter.ready(osd, now),
+                        Daemon::Peer(id) => self.peer_ready(id, resumed, peer.features),
                     }
                 }
                 Event::Message(message) => self.message(id, daemon, message, now),
@@ -266,7 +333,11 @@ impl<P: Payload, F: AeadFactory + Clone> Cluster<P, F> {
                     self.actions.push_back(Action::Seal { link: id, cipher, nonce, plain });
                 }
                 // Sessions with monitors and OSDs do not outlive their connections.
-                Event::Reset => {}
+                Event::Reset => {
+                    if let Daemon::Peer(peer) = daemon {
+                        self.peers.forgotten(peer);
+                    }
+                }
             }
         }
     }
@@ -274,6 +345,7 @@ impl<P: Payload, F: AeadFactory + Clone> Cluster<P, F> {
     fn message(&mut self, id: LinkId, daemon: Daemon, message: Message<P>, now: Now) {
         match daemon {
             Daemon::Monitor(link) => self.monitors.received(link, message, now, &mut *self.entropy),
+            Daemon::Peer(peer) => self.peer_message(peer, message),
             Daemon::Osd(_) if message.kind == kind::OSD_MAP => self.maps(&message, now),
             Daemon::Osd(osd) => {
                 if let Err(error) = self.objecter.message_from(osd, message, now) {

@@ -4,7 +4,7 @@ use super::objecter::Limits;
 use crate::auth::Key;
 use crate::mon::MonHosts;
 use crate::msgr::Mode;
-use crate::types::Fsid;
+use crate::types::{Fsid, entity};
 
 /// What a client of a cluster has to know beforehand.
 #[derive(Clone, Debug)]
@@ -19,8 +19,10 @@ pub struct Config {
     pub fsid: Option<Fsid>,
     /// Modes of connections to monitors, the most wanted first. Ceph's own clients want `secure` (`ms_mon_client_mode`).
     pub monitor_modes: Vec<Mode>,
-    /// Modes of connections to OSDs, the most wanted first. Ceph's own clients want `crc` (`ms_client_mode`).
+    /// Modes of connections to OSDs and metadata servers, the most wanted first. Ceph's own clients want `crc` (`ms_client_mode`).
     pub osd_modes: Vec<Mode>,
+    /// Kinds of daemons to talk to, of [`entity`]: tickets are had for these.
+    pub services: Vec<u8>,
     /// Name of this machine; monitors show it to administrators.
     pub hostname: String,
     /// What may be in flight to one OSD.
@@ -40,6 +42,7 @@ impl Config {
             fsid: None,
             monitor_modes: vec![Mode::Secure, Mode::Crc],
             osd_modes: vec![Mode::Crc, Mode::Secure],
+            services: vec![entity::OSD],
             hostname: String::new(),
             limits: Limits::default(),
             connect_ms: 10_000,

@@ -6,7 +6,7 @@ use super::cluster::Cluster;
 use super::links::{Daemon, Link, LinkAuthenticator};
 use super::objecter;
 use crate::mon::{LinkFailure, MonAction, MonError, Repeat};
-use crate::msgr::{self, AeadFactory, Connection, ConnectionError, Message};
+use crate::msgr::{self, AeadFactory, Connection, ConnectionError, Message, Policy};
 use crate::osd::{MapMessage, kind};
 use crate::payload::Payload;
 use crate::time::Now;
@@ -38,7 +38,7 @@ impl<P: Payload, F: AeadFactory + Clone> Cluster<P, F> {
         }
     }
 
-    fn warn(&mut self, text: String) {
+    pub(super) fn warn(&mut self, text: String) {
         self.actions.push_back(Action::Log { level: Level::Warn, text });
     }
 
@@ -67,10 +67,7 @@ impl<P: Payload, F: AeadFactory + Clone> Cluster<P, F> {
                 self.trouble = None;
                 self.objecter.set_trouble(None);
                 if is_new {
-                    for osd in self.links.osds() {
-                        self.close(Daemon::Osd(osd));
-                        self.objecter.lost(osd, "the client has a new identity", now);
-                    }
+                    self.begin_anew("the client has a new identity", now);
                 }
                 self.connect_with_tickets(now);
             }
@@ -79,7 +76,8 @@ impl<P: Payload, F: AeadFactory + Clone> Cluster<P, F> {
             MonAction::Trouble(error) => self.monitor_trouble(error),
             MonAction::MonMap | MonAction::CommandDone { .. } => {}
             MonAction::Deliver(message) if message.kind == kind::OSD_MAP => self.maps(&message, now),
-            MonAction::Deliver(_) => {}
+            MonAction::Deliver(message) => self.actions.push_back(Action::Delivered(message)),
+            MonAction::Usage { request, usage } => self.actions.push_back(Action::Usage { request, usage }),
             MonAction::Version { request, newest, .. } => {
                 if self.newest == Some(request) {
                     self.newest = None;
@@ -87,6 +85,15 @@ impl<P: Payload, F: AeadFactory + Clone> Cluster<P, F> {
                 }
             }
         }
+    }
+
+    /// Daemons take this client for another one from now on.
+    pub(super) fn begin_anew(&mut self, why: &str, now: Now) {
+        for osd in self.links.osds() {
+            self.close(Daemon::Osd(osd));
+            self.objecter.lost(osd, why, now);
+        }
+        self.peers_begin_anew(now);
     }
 
     /// No session can be had at present.
@@ -128,6 +135,9 @@ impl<P: Payload, F: AeadFactory + Clone> Cluster<P, F> {
             objecter::Event::WantNewest => {
                 self.newest = Some(self.monitors.get_version(OSDMAP, now));
             }
+            objecter::Event::Blocklisted { address } => {
+                self.actions.push_back(Action::Blocklisted { address });
+            }
         }
     }
 
@@ -138,6 +148,9 @@ impl<P: Payload, F: AeadFactory + Clone> Cluster<P, F> {
                 self.connect_osd(osd, address, now);
             }
         }
+        for peer in self.peers.without_ticket() {
+            self.peer_connect(peer, now);
+        }
     }
 
     fn connect_osd(&mut self, osd: i32, address: EntityAddr, now: Now) {
@@ -147,31 +160,54 @@ impl<P: Payload, F: AeadFactory + Clone> Cluster<P, F> {
 
     fn connect(&mut self, daemon: Daemon, target: EntityAddr, host: String, port: u16, now: Now) {
         self.close(daemon);
-        let (peer_kind, modes, authenticator) = match daemon {
+        let connection = self.connection(daemon, target);
+        self.dial(daemon, connection, host, port, now);
+    }
+
+    /// A connection to a daemon, without a transport.
+    pub(super) fn connection(
+        &self,
+        daemon: Daemon,
+        target: EntityAddr,
+    ) -> Connection<P, LinkAuthenticator, F> {
+        let service = |kind| LinkAuthenticator::Service(self.cephx.service(kind));
+        let (peer_kind, policy, modes, authenticator) = match daemon {
             Daemon::Monitor(_) => {
                 let authenticator = LinkAuthenticator::Monitor(self.cephx.monitor());
-                (entity::MON, &self.config.monitor_modes, authenticator)
+                (entity::MON, Policy::Lossy, &self.config.monitor_modes, authenticator)
             }
-            Daemon::Osd(_) => {
-                let authenticator = LinkAuthenticator::Service(self.cephx.service(entity::OSD));
-                (entity::OSD, &self.config.osd_modes, authenticator)
-            }
+            Daemon::Osd(_) => (entity::OSD, Policy::Lossy, &self.config.osd_modes, service(entity::OSD)),
+            Daemon::Peer(_) => (entity::MDS, Policy::Lossless, &self.config.osd_modes, service(entity::MDS)),
         };
         let mut config = msgr::Config::new(peer_kind, target, self.nonce, self.connections.clone());
+        config.policy = policy;
         config.modes.clone_from(modes);
         config.own_ip = self.own_ip;
         config.handshake_ms = self.config.connect_ms;
+        Connection::new(config, authenticator, self.ciphers.clone())
+    }
+
+    /// Has a transport made for a connection.
+    pub(super) fn dial(
+        &mut self,
+        daemon: Daemon,
+        connection: Connection<P, LinkAuthenticator, F>,
+        host: String,
+        port: u16,
+        now: Now,
+    ) -> LinkId {
         let link = self.links.insert(Link {
             daemon,
-            connection: Connection::new(config, authenticator, self.ciphers.clone()),
+            connection,
             connected: false,
             writing: false,
             connect_by: Some(now.after(self.config.connect_ms)),
         });
         self.actions.push_back(Action::Connect { link, host, port });
+        link
     }
 
-    fn send(&mut self, daemon: Daemon, message: Message<P>) {
+    pub(super) fn send(&mut self, daemon: Daemon, message: Message<P>) {
         let Some(id) = self.links.to(daemon) else { return };
         if let Some(link) = self.links.get_mut(id) {
             link.connection.send(message);
@@ -200,7 +236,7 @@ impl<P: Payload, F: AeadFactory + Clone> Cluster<P, F> {
     }
 
     /// Ends a connection that nobody wants any more.
-    fn close(&mut self, daemon: Daemon) {
+    pub(super) fn close(&mut self, daemon: Daemon) {
         if let Daemon::Osd(osd) = daemon {
             self.without_ticket.remove(&osd);
         }
@@ -218,6 +254,7 @@ impl<P: Payload, F: AeadFactory + Clone> Cluster<P, F> {
         }
         match link.daemon {
             Daemon::Monitor(link) => self.monitors.failed(link, failure, now, &mut *self.entropy),
+            Daemon::Peer(peer) => self.peer_lost(peer, link.connection, failure, now),
             Daemon::Osd(osd) => {
                 let reason = match failure {
                     LinkFailure::Auth(error) => error.to_string(),

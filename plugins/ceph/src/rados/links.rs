@@ -1,6 +1,7 @@
 //! Connections of a cluster's client, and which daemon each goes to.
 
 use super::action::LinkId;
+use super::peers::PeerId;
 use crate::auth::{AuthError, MonAuthenticator, ServiceAuthenticator};
 use crate::entropy::Entropy;
 use crate::mon::MonLink;
@@ -15,6 +16,8 @@ pub(super) enum Daemon {
     Monitor(MonLink),
     /// An OSD.
     Osd(i32),
+    /// A metadata server.
+    Peer(PeerId),
 }
 
 /// How a connection authenticates: with a monitor or with a service.
@@ -116,7 +119,7 @@ impl<P, F: AeadFactory> Links<P, F> {
     pub(super) fn osds(&self) -> Vec<i32> {
         let osd = |daemon: &Daemon| match daemon {
             Daemon::Osd(osd) => Some(*osd),
-            Daemon::Monitor(_) => None,
+            Daemon::Monitor(_) | Daemon::Peer(_) => None,
         };
         self.daemons.keys().filter_map(osd).collect()
     }

@@ -60,16 +60,19 @@ pub(super) enum Pause {
     ClusterFull,
     /// The pool is full.
     PoolFull,
+    /// A metadata server has told that maps older than this one must not be used.
+    Barrier(Epoch),
 }
 
 impl Pause {
     /// The sentence for a request that timed out so.
-    pub(super) fn sentence(self) -> &'static str {
+    pub(super) fn sentence(self) -> String {
         match self {
-            Self::Reads => "reads are paused in the whole cluster (`ceph osd unset pause`)",
-            Self::Writes => "writes are paused in the whole cluster (`ceph osd unset pause`)",
-            Self::ClusterFull => "the cluster is full",
-            Self::PoolFull => "the pool is full, or its quota is used up",
+            Self::Reads => "reads are paused in the whole cluster (`ceph osd unset pause`)".into(),
+            Self::Writes => "writes are paused in the whole cluster (`ceph osd unset pause`)".into(),
+            Self::ClusterFull => "the cluster is full".into(),
+            Self::PoolFull => "the pool is full, or its quota is used up".into(),
+            Self::Barrier(epoch) => format!("no monitor has sent map {epoch} of the cluster yet"),
         }
     }
 }
@@ -142,10 +145,12 @@ impl Target {
     pub(super) fn must_resend(&self, new: &Self, pool: Option<&Pool>) -> bool {
         // An OSD drops requests sent before the pool's tiers changed, as of this epoch.
         let forced = pool.is_some_and(|pool| pool.last_force_op_resend > self.epoch);
+        // It drops what it has when the cluster is paused, and nothing tells when that was.
+        let unpaused = self.pause.is_some() && new.pause.is_none();
         // It also drops those sent before their placement group was split or merged. Not every group of the pool is concerned, but
         // sending again is harmless and seldom.
         let split = self.pg_num != new.pg_num;
-        forced || split || self.pg != new.pg || self.moved(new)
+        forced || unpaused || split || self.pg != new.pg || self.moved(new)
     }
 
     /// Whether another OSD answers, or the same one in another place of the order.

@@ -91,7 +91,7 @@ impl BlockBench {
 async fn open_store(source: &dyn ProviderSource) -> Result<Arc<dyn BlockStore>, Error> {
     match source.open(within(PATIENCE)).await? {
         (Provider::Blocks(store), _) => Ok(store),
-        (Provider::Objects(_), _) => {
+        (Provider::Objects(_) | Provider::Files(_), _) => {
             Err(Error::new(ErrorKind::Corrupt, wasmount_types::Blame::Host, "an object store was opened"))
         }
     }

@@ -1,16 +1,12 @@
 //! The same store as applications see it: through the core's file system, without FUSE.
 
-use super::super::rules;
+use super::super::{rules, table};
 use super::{BlockBench, SAMPLE, bytes, nothing};
 use crate::bench::{PATIENCE, within};
 use crate::report::Outcome;
-use std::sync::Arc;
 use wasmount_core::FileSystem;
 use wasmount_core::fs::ReadDir;
-use wasmount_core::mounts::{MountConfig, MountTable, MountTableConfig, Place};
-use wasmount_core::objects::ObjectFsConfig;
-use wasmount_core::ports::{NoStateLog, SystemClock, TokioSpawn};
-use wasmount_types::{Error, Ino, MountId, Name};
+use wasmount_types::{Error, Ino, Name};
 
 rules! {
     "tree/list": "there is a file for each image and one for each snapshot" => list;
@@ -20,22 +16,9 @@ rules! {
 /// Bytes of one read: no multiple of anything.
 const PIECE: u32 = 100_003;
 
-/// A file system over a fresh instance of the plugin.
-fn tree(bench: &BlockBench) -> Result<Arc<MountTable>, Error> {
-    let mount = MountConfig {
-        id: MountId::new("suite"),
-        place: Place::Root,
-        source: (bench.source)(Vec::new())?,
-        objects: ObjectFsConfig::default(),
-    };
-    let config = MountTableConfig { mounts: vec![mount], ..MountTableConfig::default() };
-    let spawn = TokioSpawn(tokio::runtime::Handle::current());
-    MountTable::new(config, Arc::new(SystemClock), Arc::new(spawn), Arc::new(NoStateLog))
-}
-
 async fn list(bench: &BlockBench) -> Result<Outcome, Error> {
-    let fs = tree(bench)?;
-    let fh = fs.opendir(within(PATIENCE), Ino::ROOT).await?;
+    let fs = table((bench.source)(Vec::new())?)?;
+    let fh = fs.opendir(within(PATIENCE), Ino::ROOT).await?.fh;
     let (mut offset, mut files) = (0, 0_usize);
     loop {
         let request = ReadDir { offset, limit: 100, plus: false };
@@ -62,7 +45,7 @@ async fn read(bench: &BlockBench) -> Result<Outcome, Error> {
     };
     let image = bench.open(&subject).await?;
     let expected = bytes(&*bench.store, &*image, 0, image.geometry().size.min(SAMPLE)).await?;
-    let fs = tree(bench)?;
+    let fs = table((bench.source)(Vec::new())?)?;
     let name = Name::new(file.as_bytes()).map_err(|_| Error::not_found(&file))?;
     let entry = fs.lookup(within(PATIENCE), Ino::ROOT, &name).await?;
     let open = fs.open(within(PATIENCE), entry.attr.ino).await?;

@@ -1,17 +1,16 @@
 //! A block store of the core, backed by a plugin.
 
-use super::caller::{Caller, Reply, plain};
+use super::BlockStoreExports;
+use super::caller::{Caller, plain};
 use super::image::PluginImage;
-use super::{BlockStoreExports, types};
 use crate::bindings::v0_1::blocks::exports::wasmount::plugin::blocks as wit;
-use crate::instance::{CallState, GuestState, Job, invoke};
+use crate::instance::{CallState, GuestState, invoke};
 use std::sync::Arc;
-use std::time::Instant;
 use wasmount_core::ports::{
     BlockCapabilities, BlockStore, BoxFuture, Image, ImageHandle, ImagePage, Snapshot,
 };
 use wasmount_types::{Blame, Error, ErrorKind, RequestCtx, Result};
-use wasmtime::component::{Accessor, ComponentNamedList, Lift, Lower, TypedFunc};
+use wasmtime::component::Accessor;
 
 /// See the module. Survives the replacement of its instance; images that are open in it do not.
 pub(crate) struct BlocksProvider {
@@ -19,50 +18,7 @@ pub(crate) struct BlocksProvider {
     pub(crate) capabilities: BlockCapabilities,
 }
 
-/// A function of the kind's interface.
-pub(super) type Function<P, R> = TypedFunc<P, (std::result::Result<R, types::Error>,)>;
-
-/// A job that calls one function, whose answer is plain data.
-pub(super) fn job<P, R>(
-    function: fn(&BlockStoreExports) -> &Function<P, R>,
-    question: P,
-) -> impl FnOnce(Arc<CallState>, Reply<R>) -> Job<BlockStoreExports>
-where
-    P: ComponentNamedList + Lower + Send + Sync + 'static,
-    R: Send + Sync + 'static,
-    (std::result::Result<R, types::Error>,): ComponentNamedList + Lift,
-{
-    move |state, reply| {
-        Box::new(move |acc, exports| {
-            Box::pin(async move {
-                if state.start() {
-                    let answer = invoke(acc, function(exports), question, &state).await?;
-                    let _ = reply.send(plain(acc, answer));
-                }
-                Ok(())
-            })
-        })
-    }
-}
-
 impl BlocksProvider {
-    /// Calls one function, whose answer is plain data.
-    async fn ask<P, R>(
-        &self,
-        operation: &str,
-        deadline: Instant,
-        function: fn(&BlockStoreExports) -> &Function<P, R>,
-        question: P,
-    ) -> Result<R>
-    where
-        P: ComponentNamedList + Lower + Clone + Send + Sync + 'static,
-        R: Send + Sync + 'static,
-        (std::result::Result<R, types::Error>,): ComponentNamedList + Lift,
-    {
-        let repeated = |state, reply| job(function, question.clone())(state, reply);
-        self.caller.run(operation, deadline, repeated).await
-    }
-
     fn check_name(&self, name: &str) -> Result<()> {
         if name.is_empty() || name.len() > self.caller.limits.key {
             let text = format!("no image has a name of {} bytes", name.len());
@@ -86,14 +42,16 @@ impl BlocksProvider {
     ) -> Result<ImagePage> {
         let limit = limit.clamp(1, self.caller.limits.page_entries);
         let question = (continuation.clone(), limit);
-        let page = self.ask("list-images", ctx.deadline, |exports| &exports.list_images, question).await?;
+        let page =
+            self.caller.ask("list-images", ctx.deadline, |exports| &exports.list_images, question).await?;
         self.caller.checker().images(page, continuation.as_deref(), limit)
     }
 
     async fn get_image(&self, ctx: RequestCtx, name: String) -> Result<Image> {
         self.check_name(&name)?;
         let question = (name.clone(),);
-        let image = self.ask("get-image", ctx.deadline, |exports| &exports.get_image, question).await?;
+        let image =
+            self.caller.ask("get-image", ctx.deadline, |exports| &exports.get_image, question).await?;
         self.caller.checker().image_of(image, &name)
     }
 
@@ -101,8 +59,10 @@ impl BlocksProvider {
         self.check_name(&image)?;
         self.check_snapshots()?;
         let question = (image,);
-        let snapshots =
-            self.ask("list-snapshots", ctx.deadline, |exports| &exports.list_snapshots, question).await?;
+        let snapshots = self
+            .caller
+            .ask("list-snapshots", ctx.deadline, |exports| &exports.list_snapshots, question)
+            .await?;
         self.caller.checker().snapshots(snapshots)
     }
 
@@ -117,7 +77,7 @@ impl BlocksProvider {
             self.check_name(snapshot)?;
             self.check_snapshots()?;
         }
-        let opening = self.caller.run_where("open-image", ctx.deadline, |state, reply| {
+        let opening = self.caller.run_where("open-image", ctx.deadline, |_, state, reply| {
             let question = (image.clone(), snapshot.clone(), wit::Access::Read);
             Box::new(move |acc, exports: &BlockStoreExports| {
                 Box::pin(async move {

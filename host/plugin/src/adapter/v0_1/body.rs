@@ -10,11 +10,42 @@ const CHUNK: usize = 256 * 1024;
 
 /// How many bytes a content may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Expected {
-    /// Exactly so many …
-    pub(super) length: u64,
-    /// … or so many: where a range begins at 0, a store that ignored it and one that honoured it look the same.
-    pub(super) or: u64,
+pub(super) enum Expected {
+    /// So many.
+    Exactly(u64),
+    /// One of the two: where a range begins at 0, a store that ignored it and one that honoured it look the same.
+    Either(u64, u64),
+    /// No more than so many: a file may end before.
+    AtMost(u64),
+}
+
+impl Expected {
+    /// Whether a content may end after so many.
+    fn allows(self, length: u64) -> bool {
+        match self {
+            Self::Exactly(exact) => length == exact,
+            Self::Either(one, other) => length == one || length == other,
+            Self::AtMost(most) => length <= most,
+        }
+    }
+
+    /// Most that may come.
+    fn most(self) -> u64 {
+        match self {
+            Self::Exactly(most) | Self::AtMost(most) => most,
+            Self::Either(one, other) => one.max(other),
+        }
+    }
+}
+
+impl std::fmt::Display for Expected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exactly(length) => write!(f, "{length} were announced"),
+            Self::Either(one, other) => write!(f, "{one} or {other} were announced"),
+            Self::AtMost(most) => write!(f, "{most} were asked for"),
+        }
+    }
 }
 
 /// How many bytes must come, given the question and where the content of this object of `size` bytes begins.
@@ -24,16 +55,16 @@ pub(super) struct Expected {
 pub(super) fn expected(range: Option<ByteRange>, offset: u64, size: u64) -> Result<Option<Expected>, String> {
     let Some(range) = range else {
         return match offset {
-            0 => Ok(Some(Expected { length: size, or: size })),
+            0 => Ok(Some(Expected::Exactly(size))),
             _ => Err(format!("content from {offset}, and the whole object was asked for")),
         };
     };
     let Some(rest) = size.checked_sub(range.offset).filter(|rest| *rest > 0) else { return Ok(None) };
     let part = range.length.map_or(rest, |length| length.min(rest));
     match offset {
-        0 if range.offset == 0 => Ok(Some(Expected { length: part, or: size })),
-        0 => Ok(Some(Expected { length: size, or: size })),
-        _ if offset == range.offset => Ok(Some(Expected { length: part, or: part })),
+        0 if range.offset == 0 && part != size => Ok(Some(Expected::Either(part, size))),
+        0 => Ok(Some(Expected::Exactly(size))),
+        _ if offset == range.offset => Ok(Some(Expected::Exactly(part))),
         _ => Err(format!("content from {offset}, and {} was asked for", range.offset)),
     }
 }
@@ -54,10 +85,10 @@ impl CheckedBody {
     /// Checks the length at once if it is known.
     pub(super) fn new(pieces: Pieces, mut expected: Expected, what: What) -> Result<Self, Error> {
         if let Some(length) = pieces.len() {
-            if length != expected.length && length != expected.or {
+            if !expected.allows(length) {
                 return Err(wrong(&what(), format_args!("{length} bytes"), expected));
             }
-            expected = Expected { length, or: length };
+            expected = Expected::Exactly(length);
         }
         Ok(Self { pieces, expected, received: 0, what, ended: false })
     }
@@ -68,7 +99,7 @@ impl CheckedBody {
         came: Option<Result<T, Error>>,
         length: impl FnOnce(&T) -> usize,
     ) -> Option<Result<T, Error>> {
-        let longest = self.expected.length.max(self.expected.or);
+        let longest = self.expected.most();
         let answer = match came {
             Some(Ok(bytes)) => {
                 let received = self.received.saturating_add(length(&bytes) as u64);
@@ -79,7 +110,7 @@ impl CheckedBody {
                 Some(Err(wrong(&(self.what)(), "more bytes", self.expected)))
             }
             Some(Err(error)) => Some(Err(error)),
-            None if self.received == self.expected.length || self.received == self.expected.or => None,
+            None if self.expected.allows(self.received) => None,
             None => {
                 Some(Err(wrong(&(self.what)(), format_args!("only {} bytes", self.received), self.expected)))
             }
@@ -90,18 +121,15 @@ impl CheckedBody {
 }
 
 fn wrong(what: &str, came: impl std::fmt::Display, expected: Expected) -> Error {
-    let Expected { length, or } = expected;
-    let text = if length == or {
-        format!("{what}: {came} came where {length} were announced")
-    } else {
-        format!("{what}: {came} came where {length} or {or} were announced")
-    };
-    Error::new(ErrorKind::Corrupt, Blame::Plugin, text)
+    Error::new(ErrorKind::Corrupt, Blame::Plugin, format!("{what}: {came} came where {expected}"))
 }
 
 impl Body for CheckedBody {
     fn len(&self) -> Option<u64> {
-        (self.expected.length == self.expected.or).then(|| self.expected.length.saturating_sub(self.received))
+        match self.expected {
+            Expected::Exactly(length) => Some(length.saturating_sub(self.received)),
+            Expected::Either(..) | Expected::AtMost(_) => None,
+        }
     }
 
     fn read_into<'a>(&'a mut self, into: &'a mut BytesMut) -> BoxFuture<'a, Option<Result<usize, Error>>> {
@@ -141,7 +169,7 @@ mod tests {
 
     #[test]
     fn expectations() {
-        let exact = |length| Ok(Some(Expected { length, or: length }));
+        let exact = |length| Ok(Some(Expected::Exactly(length)));
         assert_eq!(expected(None, 0, 10), exact(10));
         assert!(expected(None, 1, 10).is_err());
         assert_eq!(expected(Some(ByteRange::new(4, 3)), 4, 10), exact(3));
@@ -149,7 +177,8 @@ mod tests {
         assert_eq!(expected(Some(ByteRange::from(4)), 4, 10), exact(6));
         assert_eq!(expected(Some(ByteRange::new(4, 3)), 0, 10), exact(10));
         assert!(expected(Some(ByteRange::new(4, 3)), 5, 10).is_err());
-        assert_eq!(expected(Some(ByteRange::new(0, 3)), 0, 10), Ok(Some(Expected { length: 3, or: 10 })));
+        assert_eq!(expected(Some(ByteRange::new(0, 3)), 0, 10), Ok(Some(Expected::Either(3, 10))));
+        assert_eq!(expected(Some(ByteRange::new(0, 30)), 0, 10), exact(10));
         assert_eq!(expected(Some(ByteRange::new(10, 1)), 10, 10), Ok(None));
     }
 
@@ -161,7 +190,7 @@ mod tests {
 
     #[tokio::test]
     async fn wrong_lengths_are_corrupt() {
-        let exact = Expected { length: 5, or: 5 };
+        let exact = Expected::Exactly(5);
         for lengths in [&[4][..], &[3, 3], &[]] {
             let error = CheckedBody::new(pieces(lengths), exact, Box::new(|| "k".into())).err().unwrap();
             assert_eq!((error.kind, error.blame), (ErrorKind::Corrupt, Blame::Plugin));
@@ -200,5 +229,22 @@ mod tests {
             assert_eq!(second.unwrap_err().kind, ErrorKind::Corrupt);
             assert!(body.next().await.is_none());
         }
+    }
+
+    #[tokio::test]
+    async fn a_file_may_end_before() {
+        let asked = Expected::AtMost(5);
+        for lengths in [&[][..], &[2], &[2, 3]] {
+            let mut body = CheckedBody::new(pieces(lengths), asked, Box::new(|| "k".into())).unwrap();
+            let length = lengths.iter().sum::<usize>();
+            assert_eq!(body.len(), Some(length as u64));
+            let mut read = 0;
+            while let Some(bytes) = body.next().await {
+                read += bytes.unwrap().len();
+            }
+            assert_eq!(read, length);
+        }
+        let error = CheckedBody::new(pieces(&[6]), asked, Box::new(|| "k".into())).err().unwrap();
+        assert!(error.message.contains("6 bytes came where 5 were asked for"), "{}", error.message);
     }
 }

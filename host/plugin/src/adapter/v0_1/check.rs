@@ -1,8 +1,10 @@
 //! What a plugin promised against what it says. Whatever does not fit is `corrupt`, blamed on the plugin, and never used.
 
 use super::wit;
-use crate::imports::LogSink;
+use crate::imports::body::Pieces;
+use crate::imports::{Body as Content, LogSink};
 use crate::limits::Limits;
+use std::sync::Arc;
 use wasmount_core::ports::{ListPage, ListRequest, ObjectInfo};
 use wasmount_types::{Blame, Error, ErrorKind, Object, ObjectKey, Timestamp, Version};
 
@@ -17,6 +19,14 @@ impl Checker<'_> {
     pub(super) fn corrupt(&self, what: impl std::fmt::Display) -> Error {
         let text = format!("plugin {} broke its contract: {what}", self.log.plugin());
         Error::new(ErrorKind::Corrupt, Blame::Plugin, self.log.clean(&text))
+    }
+
+    /// The content of an answer, which must be nobody else's.
+    pub(super) fn pieces(&self, content: Content) -> Result<Pieces, Error> {
+        match Arc::into_inner(content.0) {
+            Some(pieces) => Ok(pieces.into_inner()),
+            None => Err(self.corrupt("the content of an answer is still being read by the plugin")),
+        }
     }
 
     /// A key out of a plugin's answer.

@@ -64,7 +64,7 @@ pub(crate) struct BlockStoreExports {
     pub(super) close_image: Fallible<(u64,), ()>,
 }
 
-fn interface(
+pub(super) fn interface(
     store: &mut Store<GuestState>,
     instance: &Linked,
     name: &str,
@@ -76,7 +76,7 @@ fn interface(
         .ok_or_else(|| wasmtime::format_err!("the component does not export `{full}`"))
 }
 
-fn function<P, R>(
+pub(super) fn function<P, R>(
     store: &mut Store<GuestState>,
     instance: &Linked,
     interface: &ComponentExportIndex,

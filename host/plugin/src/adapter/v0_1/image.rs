@@ -3,17 +3,14 @@
 //! A handle is a number of the plugin's own, and the next instance gives the same number to another image: a handle is used in
 //! the instance it came from and nowhere else.
 
-use super::blocks::job;
+use super::BlockStoreExports;
 use super::body::{CheckedBody, Expected};
-use super::caller::{Caller, Reply};
-use super::{BlockStoreExports, convert, types};
-use crate::imports::Body as Content;
-use crate::instance::{CallState, GuestState, Instance, Job, invoke};
+use super::caller::{Caller, Reply, job, read_job};
+use crate::instance::{CallState, Instance, Job};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 use wasmount_core::ports::{BlockCapabilities, Body, BoxFuture, Extent, Geometry, ImageHandle};
 use wasmount_types::{Blame, Error, ErrorKind, RequestCtx, Result, Version};
-use wasmtime::component::Resource;
 
 /// See the module.
 pub(super) struct PluginImage {
@@ -73,7 +70,7 @@ impl PluginImage {
     }
 
     async fn refresh(&self, ctx: RequestCtx) -> Result<Geometry> {
-        let ask = job(|exports| &exports.refresh, (self.handle,));
+        let ask = job(|exports: &BlockStoreExports| &exports.refresh, (self.handle,));
         let geometry = self.call("refresh", ctx.deadline, ask).await?;
         self.caller.checker().geometry(&self.name, geometry)
     }
@@ -83,29 +80,14 @@ impl PluginImage {
             let text = format!("a read of {length} bytes from {offset} of {}", self.name);
             return Err(Error::new(ErrorKind::Invalid, Blame::Host, text));
         }
-        let handle = self.handle;
-        let content = self.call("read", ctx.deadline, |state, reply| {
-            Box::new(move |acc, exports: &BlockStoreExports| {
-                Box::pin(async move {
-                    if state.start() {
-                        let answer = invoke(acc, &exports.read, (handle, offset, length), &state).await?;
-                        // Out of the table, whether anybody still waits for it or not.
-                        let answer = acc.with(|mut access| take_body(access.get(), answer))?;
-                        let _ = reply.send(answer);
-                    }
-                    Ok(())
-                })
-            })
-        });
-        let Some(pieces) = Arc::into_inner(content.await?.0) else {
-            let what = "the content of an answer is still being read by the plugin";
-            return Err(self.caller.checker().corrupt(what));
-        };
+        let ask = read_job(|exports: &BlockStoreExports| &exports.read, (self.handle, offset, length));
+        let content = self.call("read", ctx.deadline, ask).await?;
+        let pieces = self.caller.checker().pieces(content)?;
         // Said only when something is wrong.
         let (log, name) = (self.caller.log.clone(), self.name.clone());
         let what = Box::new(move || format!("plugin {}: {}", log.plugin(), log.clean(&name)));
         let length = length.into();
-        let content = CheckedBody::new(pieces.into_inner(), Expected { length, or: length }, what)?;
+        let content = CheckedBody::new(pieces, Expected::Exactly(length), what)?;
         Ok(Box::new(content))
     }
 
@@ -114,7 +96,7 @@ impl PluginImage {
             let text = format!("a question for an extent of {length} bytes from {offset} of {}", self.name);
             return Err(Error::new(ErrorKind::Invalid, Blame::Host, text));
         }
-        let ask = job(|exports| &exports.next_extent, (self.handle, offset, length));
+        let ask = job(|exports: &BlockStoreExports| &exports.next_extent, (self.handle, offset, length));
         let extent = self.call("next-extent", ctx.deadline, ask).await?;
         self.caller.checker().extent(&self.name, extent, length, self.geometry.sector)
     }
@@ -122,16 +104,6 @@ impl PluginImage {
     fn is_aligned(&self, offset: u64) -> bool {
         offset.is_multiple_of(self.geometry.sector.into())
     }
-}
-
-fn take_body(
-    state: &mut GuestState,
-    answer: std::result::Result<Resource<Content>, types::Error>,
-) -> wasmtime::Result<Result<Content>> {
-    Ok(match answer {
-        Ok(content) => Ok(state.table.delete(content)?),
-        Err(error) => Err(convert::error(error, &state.rights.log)),
-    })
 }
 
 impl Drop for PluginImage {
@@ -142,7 +114,7 @@ impl Drop for PluginImage {
         let closing = instance.clone();
         instance.spawn(async move {
             // Nobody waits for it, and an error means that it is gone in another way.
-            let ask = job(|exports| &exports.close_image, (handle,));
+            let ask = job(|exports: &BlockStoreExports| &exports.close_image, (handle,));
             let _ = caller.once(&closing, "close-image", deadline, ask).await;
         });
     }

@@ -7,6 +7,7 @@ mod check;
 mod check_blocks;
 mod convert;
 mod exports;
+mod files;
 mod image;
 mod objects;
 mod open;
@@ -14,6 +15,7 @@ mod open;
 pub(crate) use blocks::BlocksProvider;
 pub(crate) use caller::Caller;
 pub(crate) use exports::{BlockStoreExports, Exports, LifecycleExports, ObjectStoreExports};
+pub(crate) use files::{FileSystemExports, FilesProvider};
 pub(crate) use objects::ObjectsProvider;
 pub(crate) use open::{MountData, Open, Opened};
 

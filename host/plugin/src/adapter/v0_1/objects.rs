@@ -5,7 +5,6 @@ use super::caller::{Caller, plain};
 use super::{ObjectStoreExports, convert, types, wit};
 use crate::imports::Body;
 use crate::instance::{GuestState, invoke};
-use std::sync::Arc;
 use wasmount_core::ports::{
     BoxFuture, GetOutcome, GetRequest, GetResponse, HeadOutcome, ListPage, ListRequest, ObjectCapabilities,
     ObjectStore,
@@ -120,13 +119,11 @@ impl ObjectsProvider {
             let text = format!("{} has {} bytes only", object.key, object.size);
             return Err(Error::new(ErrorKind::OutOfRange, Blame::Caller, self.caller.log.clean(&text)));
         };
-        let Some(pieces) = Arc::into_inner(found.content.0) else {
-            return Err(checker.corrupt("the content of an answer is still being read by the plugin"));
-        };
+        let pieces = checker.pieces(found.content)?;
         // Said only when something is wrong.
         let (log, key) = (self.caller.log.clone(), object.key.clone());
         let what = Box::new(move || format!("plugin {}: {}", log.plugin(), log.clean(key.as_str())));
-        let content = CheckedBody::new(pieces.into_inner(), expected, what)?;
+        let content = CheckedBody::new(pieces, expected, what)?;
         Ok(GetResponse { object, offset: found.offset, content: Box::new(content) })
     }
 }

@@ -125,6 +125,10 @@ impl<E: Exports> Opener<E> for Open {
     fn plugin(&self) -> &str {
         self.rights.log.plugin()
     }
+
+    fn ended(&self) {
+        self.rights.events.begin_anew();
+    }
 }
 
 /// The mount in the words of the contract, with handles of this instance.

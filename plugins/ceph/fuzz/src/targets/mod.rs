@@ -2,6 +2,7 @@
 
 mod auth;
 mod maps;
+mod mds;
 mod messages;
 mod session;
 mod text;
@@ -21,4 +22,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "crush", run: maps::crush, seeds: maps::crush_seeds },
     Target { name: "mon_messages", run: messages::mon, seeds: messages::mon_seeds },
     Target { name: "osd_messages", run: messages::osd, seeds: messages::osd_seeds },
+    Target { name: "mdsmap", run: mds::mdsmap, seeds: mds::mdsmap_seeds },
+    Target { name: "mds_reply", run: mds::reply, seeds: mds::reply_seeds },
+    Target { name: "mds_messages", run: mds::messages, seeds: mds::messages_seeds },
+    Target { name: "mds_sessions", run: mds::sessions, seeds: mds::sessions_seeds },
 ];

@@ -2,6 +2,10 @@
 #![allow(dead_code, unreachable_pub, reason = "each test takes a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+pub mod fuse;
+pub mod observer;
+pub mod proxy;
+
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +17,7 @@ use wasmount_ceph::mon::parse_mon_host;
 use wasmount_ceph::osd::{Extent, Op, Output};
 use wasmount_ceph::osdmap::OsdMap;
 use wasmount_ceph::rados::{Config, OpReply, OpRequest};
-use wasmount_ceph_native::Client;
+use wasmount_ceph_native::{Client, NativeMachine};
 
 /// Milliseconds that a request may take whatever happens to the cluster.
 pub const DEADLINE_MS: u64 = 90_000;
@@ -37,21 +41,34 @@ fn succeed(command: &mut Command) -> String {
 
 /// The cluster of this program's tests; `None` if the person at the machine has asked to leave them out.
 pub fn cluster() -> Option<&'static Cluster> {
+    cluster_with(&[])
+}
+
+/// The same with a file system: two OSDs, a metadata server, and one that stands by.
+pub fn cluster_with_mds() -> Option<&'static Cluster> {
+    cluster_with(&[("CEPH_OSDS", "2"), ("CEPH_MDS", "1")])
+}
+
+fn cluster_with(settings: &[(&str, &str)]) -> Option<&'static Cluster> {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     if std::env::var_os("WASMOUNT_WITHOUT_CEPH").is_some_and(|value| value == "1") {
         eprintln!("left out: WASMOUNT_WITHOUT_CEPH=1");
         return None;
     }
-    Some(CLUSTER.get_or_init(Cluster::start))
+    Some(CLUSTER.get_or_init(|| Cluster::start(settings)))
 }
 
 impl Cluster {
-    fn start() -> Self {
+    fn start(settings: &[(&str, &str)]) -> Self {
+        // With RUST_LOG=debug one sees what the client says.
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init().ok();
         // OSDs need a file system with O_DIRECT, which /tmp may not be.
         let dir = tempfile::Builder::new().prefix("wasmount-rados-").tempdir_in("/var/tmp").unwrap();
         let owner = std::process::id().to_string();
         let mut command = Command::new(script());
         command.arg("start").arg(dir.path()).env("CEPH_OSDS", "3").env("CEPH_OWNER", owner);
+        command.envs(settings.iter().copied());
         let exports = succeed(&mut command)
             .lines()
             .filter_map(|line| line.strip_prefix("export ")?.split_once('='))
@@ -67,7 +84,19 @@ impl Cluster {
 
     /// Runs one of Ceph's own programs.
     pub fn run(&self, arguments: &[&str]) -> String {
-        succeed(Command::new(script()).arg("run").arg(self.dir.path()).args(arguments))
+        succeed(&mut self.command(arguments))
+    }
+
+    /// One of Ceph's own programs.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(script());
+        command.arg("run").arg(self.dir.path()).args(arguments);
+        command
+    }
+
+    /// Fills the file system with the tree of `tests/servers/ceph-files`.
+    pub fn fill_files(&self, size: &str) {
+        succeed(Command::new(script().with_file_name("ceph-files")).arg(self.dir.path()).arg(size));
     }
 
     /// Starts, stops or kills a daemon.
@@ -138,7 +167,13 @@ pub fn small(reply: OpReply<Bytes>) -> Vec<u8> {
 }
 
 /// A read of a part of an object, to its end if `length` is 0.
-pub fn read(client: &Client, pool: i64, object: &str, offset: u64, length: u64) -> OpRequest<Bytes> {
+pub fn read<M: NativeMachine>(
+    client: &Client<M>,
+    pool: i64,
+    object: &str,
+    offset: u64,
+    length: u64,
+) -> OpRequest<Bytes> {
     OpRequest::new(pool, object, vec![Op::Read(Extent::new(offset, length))])
         .deadline(client.deadline(DEADLINE_MS))
 }

@@ -87,9 +87,8 @@ impl<P: Payload> Objecter<P> {
     /// Holds everything against the map, which is new.
     fn changed(&mut self, again: bool, now: Now) {
         self.placements.clear();
-        self.blocklisted = self.listed();
-        if let Some(address) = self.blocklisted.clone() {
-            return self.fail_all(&RadosError::Blocklisted { address });
+        if self.is_locked_out() {
+            return;
         }
         let orphans = self.end_sessions();
         let tids: Vec<Tid> = self.operations.keys().copied().collect();
@@ -184,9 +183,53 @@ impl<P: Payload> Objecter<P> {
             return;
         }
         self.own.push(address);
-        self.blocklisted = self.listed();
-        if let Some(address) = self.blocklisted.clone() {
-            self.fail_all(&RadosError::Blocklisted { address });
+        self.is_locked_out();
+    }
+
+    /// Holds the blocklist against the addresses of this client; if one is in it, all requests end.
+    fn is_locked_out(&mut self) -> bool {
+        let listed = self.listed();
+        let before = std::mem::replace(&mut self.blocklisted, listed);
+        let Some(address) = self.blocklisted.clone() else {
+            // Not when an OSD has said it, who has a newer map.
+            self.told_blocklisted &= before.is_none();
+            return false;
+        };
+        self.fail_all(&RadosError::Blocklisted { address: address.clone() });
+        self.locked_out(address);
+        true
+    }
+
+    /// Tells once that the cluster does not serve this client.
+    pub(super) fn locked_out(&mut self, address: String) {
+        if !std::mem::replace(&mut self.told_blocklisted, true) {
+            self.events.push_back(Event::Blocklisted { address });
+        }
+    }
+
+    /// From now on the cluster knows this client by other addresses, and all its connections are made anew.
+    pub(in crate::rados) fn rename(&mut self) {
+        self.own.clear();
+        self.blocklisted = None;
+        self.told_blocklisted = false;
+    }
+
+    /// No request is sent with an older map than this from now on: a metadata server knows of a client that was locked out in that
+    /// map, and OSDs that have it do not accept that client's late writes.
+    pub(in crate::rados) fn set_barrier(&mut self, epoch: Epoch, now: Now) {
+        if epoch <= self.barrier {
+            return;
+        }
+        self.barrier = epoch;
+        if self.map.as_ref().is_some_and(|map| map.epoch >= epoch) {
+            return;
+        }
+        self.want_maps();
+        let queued =
+            self.operations.iter().filter(|(_, operation)| matches!(operation.place, Place::Queued(_)));
+        let queued: Vec<Tid> = queued.map(|(&tid, _)| tid).collect();
+        for tid in queued {
+            self.aim(tid, now, true);
         }
     }
 }

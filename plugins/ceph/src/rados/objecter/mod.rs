@@ -16,8 +16,9 @@ mod session;
 mod timing;
 
 use super::error::RadosError;
+use super::jitter::Jitter;
 use super::request::{OpId, OpReply, OpRequest};
-use super::target::{NoTarget, Placements, Target};
+use super::target::{NoTarget, Pause, Placements, Target};
 use crate::msgr::Message;
 use crate::osd::{Op, flags};
 use crate::osdmap::OsdMap;
@@ -89,6 +90,11 @@ pub(super) enum Event<P> {
     },
     /// Ask a monitor which map is the newest, and say [`Objecter::newest`].
     WantNewest,
+    /// The cluster has locked this client out.
+    Blocklisted {
+        /// The address under which it is listed.
+        address: String,
+    },
 }
 
 /// The requests of one client.
@@ -110,12 +116,16 @@ pub(super) struct Objecter<P> {
     own: Vec<EntityAddr>,
     /// The one of them that the map lists as locked out.
     blocklisted: Option<String>,
+    /// That was told.
+    told_blocklisted: bool,
+    /// No request is sent with an older map than this.
+    barrier: Epoch,
     /// A monitor was asked for the newest epoch.
     asked_newest: bool,
     /// What is known about why there is no map.
     trouble: Option<String>,
     next_tick: Option<u64>,
-    jitter: session::Jitter,
+    jitter: Jitter,
     events: VecDeque<Event<P>>,
 }
 
@@ -136,10 +146,12 @@ impl<P: Payload> Objecter<P> {
             last_op: 0,
             own: Vec::new(),
             blocklisted: None,
+            told_blocklisted: false,
+            barrier: 0,
             asked_newest: false,
             trouble: None,
             next_tick: None,
-            jitter: session::Jitter::new(seed),
+            jitter: Jitter::new(seed),
             events: VecDeque::new(),
         }
     }
@@ -280,7 +292,8 @@ impl<P: Payload> Objecter<P> {
         let same = operation.place.osd().is_some()
             && operation.place.osd() == target.primary
             && operation.target.as_ref().is_some_and(|old| !old.must_resend(&target, pool));
-        let (pause, primary) = (target.pause, target.primary);
+        let barrier = (map.epoch < self.barrier).then_some(Pause::Barrier(self.barrier));
+        let (pause, primary) = (target.pause.or(barrier), target.primary);
         operation.target = Some(target);
         if same && !again {
             return;

@@ -16,6 +16,11 @@ const REDIRECTS_MAX: u32 = 16;
 const REFUSED_FIRST_MS: u64 = 10;
 /// Longest such pause.
 const REFUSED_MAX_MS: u64 = 1_000;
+/// Priority of an acknowledgement that requests are held back (`CEPH_MSG_PRIO_HIGHEST`). Until the OSD has taken it, it drops requests of that range
+/// without a word, even if it has said in the meantime that they may come (`Session::check_backoff` and `ack_backoff` in Ceph's
+/// `osd/Session.cc`). Both wait in the OSD's queue, which is sorted by priority and is no line: an acknowledgement of lesser or merely
+/// other priority may be overtaken by the request that was sent after it, and that request would wait for ever.
+pub(super) const PRIORITY_HIGHEST: u16 = 255;
 
 impl<P: Payload> Objecter<P> {
     /// Takes a message from an OSD, if it is for here.
@@ -78,11 +83,16 @@ impl<P: Payload> Objecter<P> {
     }
 
     /// The result of a request that was done, or refused for good.
-    fn outcome(&self, tid: Tid, reply: &Reply, data: Option<P>) -> Result<OpReply<P>, RadosError> {
+    fn outcome(&mut self, tid: Tid, reply: &Reply, data: Option<P>) -> Result<OpReply<P>, RadosError> {
         if reply.result < 0 {
             let address = self.own.first().and_then(|address| address.socket);
             let address = address.map_or_else(|| "its address".into(), |address| address.to_string());
-            return Err(RadosError::from_result(reply.result, &address));
+            let error = RadosError::from_result(reply.result, &address);
+            if matches!(error, RadosError::Blocklisted { .. }) {
+                // The OSD has a newer map than this client.
+                self.locked_out(address);
+            }
+            return Err(error);
         }
         let ops = self.operations.get(&tid).map_or(&[][..], |operation| &operation.request.ops);
         let results = reply.results(ops, data.as_ref())?;
@@ -125,7 +135,8 @@ impl<P: Payload> Objecter<P> {
                     return Err(DecodeError::new("MOSDBackoff", "too many backoffs at once"));
                 }
                 let front = acknowledged.encode();
-                let message = Message::new(kind::OSD_BACKOFF, Backoff::VERSION, Backoff::VERSION, front);
+                let mut message = Message::new(kind::OSD_BACKOFF, Backoff::VERSION, Backoff::VERSION, front);
+                message.priority = PRIORITY_HIGHEST;
                 self.events.push_back(super::Event::Send { osd, message });
             }
             BackoffKind::Unblock => self.unblock(osd, backoff.id, now),

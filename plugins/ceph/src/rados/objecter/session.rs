@@ -13,10 +13,6 @@ use std::collections::BTreeSet;
 const BACKOFFS_MAX: usize = 4096;
 /// Priority of requests (`osd_client_op_priority` of Ceph).
 const PRIORITY: u16 = 63;
-/// Pause before the second attempt to connect, in milliseconds; the first has none, and each further one doubles it.
-const RECONNECT_FIRST_MS: u64 = 100;
-/// Longest such pause.
-const RECONNECT_MAX_MS: u64 = 5_000;
 
 /// A session.
 pub(super) struct Session {
@@ -260,28 +256,5 @@ impl<P: Payload> Objecter<P> {
             session.backoffs.retain(|known| known.id != id);
         }
         self.pump(osd, now);
-    }
-}
-
-/// Pauses between attempts to connect, spread so that many clients of an OSD that comes back do not all come at once.
-pub(super) struct Jitter {
-    state: u64,
-}
-
-impl Jitter {
-    pub(super) fn new(seed: u64) -> Self {
-        Self { state: seed | 1 }
-    }
-
-    /// The pause after so many failures: none, then 75 to 125 % of a doubling number.
-    pub(super) fn pause(&mut self, failures: u32) -> u64 {
-        let Some(doublings) = failures.checked_sub(2) else { return 0 };
-        let pause =
-            RECONNECT_FIRST_MS.checked_shl(doublings.min(32)).unwrap_or(u64::MAX).min(RECONNECT_MAX_MS);
-        // xorshift64: good enough to spread, and needs nobody's randomness.
-        self.state ^= self.state << 13;
-        self.state ^= self.state >> 7;
-        self.state ^= self.state << 17;
-        pause * 3 / 4 + self.state % (pause / 2 + 1)
     }
 }

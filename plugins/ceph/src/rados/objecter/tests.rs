@@ -19,6 +19,7 @@ struct World {
     disconnected: Vec<i32>,
     wanted: Vec<Epoch>,
     asked_newest: usize,
+    blocklisted: Vec<String>,
     /// Connections are made at once.
     connects: bool,
 }
@@ -39,6 +40,7 @@ impl World {
             disconnected: Vec::new(),
             wanted: Vec::new(),
             asked_newest: 0,
+            blocklisted: Vec::new(),
             connects: true,
         };
         if let Some(moment) = moment {
@@ -73,6 +75,7 @@ impl World {
                 Event::Done { op, result } => self.done.push((op, result)),
                 Event::WantMaps { after } => self.wanted.push(after),
                 Event::WantNewest => self.asked_newest += 1,
+                Event::Blocklisted { address } => self.blocklisted.push(address),
             }
         }
     }
@@ -97,6 +100,11 @@ impl World {
     fn read(&mut self, object: &str) -> OpId {
         let request = self.request(object);
         self.submit(request)
+    }
+
+    /// The placement group of an object.
+    fn target(&self, object: &str) -> PgId {
+        self.objecter.map().unwrap().object_pg(self.request("").pool, b"", object.as_bytes()).unwrap().1
     }
 
     /// An object whose primary is this OSD.
@@ -272,12 +280,18 @@ fn an_osd_may_ask_to_hold_back() {
     let pg = world.objecter.operations[&1].target.as_ref().unwrap().pg;
     let (_, first) = world.sent.remove(0);
     world.backoff(2, BackoffKind::Block, pg, (HObject::min(), HObject::max()));
-    let (_, acknowledged) = world.sent.remove(0);
-    let acknowledged = Backoff::decode(&acknowledged.front).unwrap();
+    let (_, message) = world.sent.remove(0);
+    let acknowledged = Backoff::decode(&message.front).unwrap();
     assert_eq!((acknowledged.kind, acknowledged.id), (BackoffKind::AckBlock, 9));
+    // Else an OSD may take a request first that was sent after it, and drop that.
+    assert!(message.priority > first.priority && message.priority == u16::from(u8::MAX));
     world.read(&object);
     assert!(world.sent.is_empty(), "neither the new one nor the old one");
-    assert!(world.objecter.waiting_for(1).contains("back"), "{}", world.objecter.waiting_for(1));
+    assert!(
+        world.objecter.waiting_for(1, world.now).contains("back"),
+        "{}",
+        world.objecter.waiting_for(1, world.now)
+    );
     world.backoff(2, BackoffKind::Unblock, pg, (HObject::min(), HObject::max()));
     let attempts: Vec<_> = world.sent.iter().map(|(_, message)| (message.tid, attempt(message).0)).collect();
     assert_eq!(attempts, [(1, 1), (2, 0)], "in order");
@@ -383,6 +397,51 @@ fn reads_wait_while_they_are_paused() {
 }
 
 #[test]
+fn what_an_osd_had_before_a_pause_is_sent_again() {
+    let mut world = World::at(Some("base"));
+    world.read("object");
+    let (osd, first) = world.sent.remove(0);
+    world.advance("paused");
+    assert!(world.sent.is_empty());
+    world.advance("unpaused");
+    let (again, second) = world.sent.remove(0);
+    assert_eq!((again, second.tid), (osd, first.tid));
+    assert_eq!((attempt(&first).0, attempt(&second).0), (0, 1));
+    assert!(world.sent.is_empty());
+}
+
+#[test]
+fn behind_a_barrier_nothing_is_sent_with_older_maps() {
+    let mut world = World::at(Some("base"));
+    world.connects = false;
+    let osd = world.objecter.map().unwrap().place(world.target("object")).acting_primary.unwrap();
+    world.read("object");
+    // Nothing new for who has the map already.
+    world.objecter.set_barrier(epoch_of("base"), world.now);
+    world.settle();
+    assert!(world.wanted.is_empty());
+    world.objecter.set_barrier(epoch_of("unpaused"), world.now);
+    world.settle();
+    assert_eq!(world.wanted.last(), Some(&epoch_of("base")));
+    assert!(world.objecter.waiting_for(1, world.now).contains(&format!("map {}", epoch_of("unpaused"))));
+    world.objecter.ready(osd, world.now);
+    world.read("object");
+    // A barrier is never lowered.
+    world.objecter.set_barrier(1, world.now);
+    world.advance("paused");
+    assert!(world.sent.is_empty());
+    world.connects = true;
+    world.advance("unpaused");
+    if world.sent.is_empty() {
+        world.objecter.ready(osd, world.now);
+        world.settle();
+    }
+    let epochs =
+        world.sent.iter().map(|(_, message)| u32::from_le_bytes(message.front[28..32].try_into().unwrap()));
+    assert_eq!(epochs.collect::<Vec<_>>(), [epoch_of("unpaused"); 2]);
+}
+
+#[test]
 fn an_unknown_pool_is_asked_for_before_it_is_missed() {
     let mut world = World::at(Some("unblocklisted"));
     let late = story("late-pool").pool_by_name("late").unwrap().0;
@@ -419,7 +478,27 @@ fn a_client_that_is_locked_out_knows_at_once() {
     assert_eq!(world.done.pop(), Some((op, blocklisted.clone())));
     let op = world.read("object");
     assert_eq!(world.done.pop(), Some((op, blocklisted)));
+    assert_eq!(std::mem::take(&mut world.blocklisted), ["192.0.2.7:0/77"], "once");
     world.advance("unblocklisted");
+    world.read("object");
+    assert!(world.done.is_empty());
+}
+
+#[test]
+fn an_osd_may_be_the_first_to_say_that_a_client_is_locked_out() {
+    let mut world = World::at(Some("no-overlay"));
+    world.objecter.known_as(EntityAddr::msgr2("192.0.2.7:0".parse().unwrap(), 77));
+    world.read("object");
+    world.read("object");
+    world.answer(-108, b"");
+    world.answer(-108, b"");
+    assert!(matches!(world.done.pop(), Some((_, Err(RadosError::Blocklisted { .. })))));
+    world.advance("blocklisted");
+    assert_eq!(world.blocklisted.len(), 1);
+    // Under another name it is another client.
+    world.objecter.rename();
+    world.objecter.known_as(EntityAddr::msgr2("192.0.2.7:0".parse().unwrap(), 78));
+    world.done.clear();
     world.read("object");
     assert!(world.done.is_empty());
 }

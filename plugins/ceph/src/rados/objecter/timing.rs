@@ -19,7 +19,7 @@ impl<P: Payload> Objecter<P> {
     /// Does what is due.
     pub(in crate::rados) fn on_time(&mut self, now: Now) {
         while let Some(&(at, tid)) = self.deadlines.first().filter(|(at, _)| now.reached(*at)) {
-            let waiting = self.waiting_for(tid);
+            let waiting = self.waiting_for(tid, now);
             let osd = self.operations.get(&tid).and_then(|operation| operation.place.osd());
             self.finish(tid, Err(RadosError::TimedOut { waiting }));
             self.deadlines.remove(&(at, tid));
@@ -50,7 +50,7 @@ impl<P: Payload> Objecter<P> {
     }
 
     /// What a request waits for, in words.
-    pub(super) fn waiting_for(&self, tid: Tid) -> String {
+    pub(super) fn waiting_for(&self, tid: Tid, now: Now) -> String {
         let Some(operation) = self.operations.get(&tid) else { return String::new() };
         let pg = operation.target.as_ref().map(|target| target.pg);
         match &operation.place {
@@ -65,16 +65,26 @@ impl<P: Payload> Objecter<P> {
             Place::NoAddress(osd) => {
                 format!("osd.{osd} has no msgr2 address (set ms_bind_msgr2 = true there, and restart it)")
             }
-            Place::Paused(pause) => pause.sentence().into(),
-            Place::Delayed { .. } => "the OSD says \"try again\" each time".into(),
+            Place::Paused(pause) => pause.sentence(),
+            Place::Delayed { .. } => {
+                format!("the OSD says \"try again\" each time ({} times)", operation.refusals)
+            }
             Place::Queued(osd) => match self.sessions.get(osd) {
                 Some(session) => session.holds_up(operation),
                 None => format!("osd.{osd} is not connected"),
             },
-            Place::Sent { osd, .. } => match self.sessions.get(osd) {
-                Some(session) => format!("osd.{osd} at {} did not answer", session.place()),
-                None => format!("osd.{osd} did not answer"),
-            },
+            Place::Sent { osd, since } => {
+                let place = self
+                    .sessions
+                    .get(osd)
+                    .map_or_else(String::new, |session| format!(" at {}", session.place()));
+                let seconds = now.monotonic_ms.saturating_sub(*since) / 1000;
+                let (attempts, epoch) = (operation.attempts, self.map.as_ref().map_or(0, |map| map.epoch));
+                let pg = pg.map_or_else(String::new, |pg| pg.to_string());
+                format!(
+                    "osd.{osd}{place} did not answer for {seconds} s (placement group {pg}, attempt {attempts}, map {epoch})"
+                )
+            }
         }
     }
 }

@@ -1,0 +1,229 @@
+//! Open directories, and what the kernel keeps of their listings.
+//!
+//! What is in an answer to READDIR or READDIRPLUS the kernel takes into its caches some time after the answer was sent, and nothing tells
+//! when it has done so, but for the next request on the same open directory: it makes one at a time. So what has to be taken back is taken
+//! back a second time when that request has come, or a while has passed.
+
+use crate::ports::{CachePolicy, Clock, FileStore, KernelPages, StoreHandle};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+use wasmount_types::Ino;
+
+use super::Node;
+
+/// How long after an answer the kernel may still be about to take it in. It takes microseconds, unless the thread is not given a
+/// processor.
+const TAKING_IN: Duration = Duration::from_secs(1);
+
+/// Entries of a directory's table of open listings below which it is never cleaned.
+const CLEAN_AT: usize = 16;
+
+/// What the kernel may have of the listing of a directory.
+#[derive(Default)]
+pub(super) struct Listings(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// Counts how often the right to keep the listing was lost.
+    version: u64,
+    /// The kernel may keep some of it.
+    kept: bool,
+    /// Some of what it keeps was read without the right.
+    dirty: bool,
+    open: Vec<Weak<OpenListing>>,
+}
+
+impl Listings {
+    /// How often the right to keep the listing was lost so far. To be asked before the store is asked for the right.
+    pub(super) fn version(&self) -> u64 {
+        self.lock().version
+    }
+
+    /// One more has it open. Whether the kernel may keep what it lists, and whether it may go on keeping what it has.
+    pub(super) fn opened(&self, open: &Arc<OpenListing>, allowed: bool) -> (bool, bool) {
+        let mut state = self.lock();
+        if state.open.len() >= CLEAN_AT {
+            state.open.retain(|open| open.strong_count() > 0);
+        }
+        // The kernel keeps one listing for all, and one that was opened under a right that is lost still adds to it.
+        let now = state.version;
+        let outdated = |open: Arc<OpenListing>| open.version != now && open.state().cached;
+        let outdated = state.open.iter().filter_map(Weak::upgrade).any(outdated);
+        state.open.push(Arc::downgrade(open));
+        let cache = allowed && open.version == now && !outdated;
+        // Without the flag the kernel drops what it has before anything is listed.
+        let keep = cache && !std::mem::take(&mut state.dirty);
+        state.kept |= cache;
+        open.state().cached = cache;
+        (cache, keep)
+    }
+
+    /// The right to keep names and listing is lost. Ends when nobody has any of them. `names`: the kernel had been given names.
+    pub(super) async fn lose(&self, clock: &dyn Clock, kernel: &Arc<dyn KernelPages>, ino: Ino, names: bool) {
+        let (kept, open) = {
+            let mut state = self.lock();
+            state.version += 1;
+            (std::mem::take(&mut state.kept), state.open.clone())
+        };
+        if kept {
+            kernel.drop_pages(ino, None).await;
+        }
+        let mut again = false;
+        for open in open.iter().filter_map(Weak::upgrade) {
+            again |= open.taken_in(clock).await;
+        }
+        if again && kept {
+            kernel.drop_pages(ino, None).await;
+        }
+        if again && names {
+            kernel.drop_entries();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A directory that is open at the store. Dropping it closes it.
+pub(super) struct ListingHandle {
+    store: Arc<dyn FileStore>,
+    pub(super) handle: StoreHandle,
+    pub(super) cache: CachePolicy,
+}
+
+impl ListingHandle {
+    pub(super) fn new(store: Arc<dyn FileStore>, handle: StoreHandle, cache: CachePolicy) -> Arc<Self> {
+        Arc::new(Self { store, handle, cache })
+    }
+}
+
+impl Drop for ListingHandle {
+    fn drop(&mut self) {
+        self.store.release_directory(self.handle);
+    }
+}
+
+/// An open directory.
+pub(crate) struct OpenListing {
+    pub(super) node: Arc<Node>,
+    /// How often the right to keep the listing had been lost when it was opened.
+    version: u64,
+    state: Mutex<OpenState>,
+    changed: Notify,
+}
+
+struct OpenState {
+    handle: Arc<ListingHandle>,
+    /// The kernel keeps what is listed.
+    cached: bool,
+    /// Requests so far.
+    requests: u64,
+    last: Last,
+}
+
+/// The last answer.
+#[derive(Clone, Copy)]
+enum Last {
+    /// It is being made.
+    Coming,
+    /// The kernel may be taking it in.
+    Given(Instant),
+    /// The kernel keeps nothing of it.
+    Nothing,
+}
+
+impl OpenListing {
+    pub(super) fn new(node: Arc<Node>, version: u64, handle: Arc<ListingHandle>) -> Arc<Self> {
+        let state = OpenState { handle, cached: false, requests: 0, last: Last::Nothing };
+        Arc::new(Self { node, version, state: Mutex::new(state), changed: Notify::new() })
+    }
+
+    /// Its handle at the store.
+    pub(super) fn handle(&self) -> Arc<ListingHandle> {
+        self.state().handle.clone()
+    }
+
+    /// It was opened again.
+    pub(super) fn reopened(&self, handle: Arc<ListingHandle>) {
+        let before = std::mem::replace(&mut self.state().handle, handle);
+        drop(before);
+    }
+
+    /// A request has come: what was answered before the kernel has taken in.
+    pub(super) fn begin(&self) -> Answering<'_> {
+        let mut state = self.state();
+        state.requests += 1;
+        state.last = Last::Coming;
+        drop(state);
+        self.changed.notify_waiters();
+        Answering { open: self, given: None }
+    }
+
+    /// The kernel will make no request any more.
+    pub(crate) fn end(&self) {
+        drop(self.begin());
+    }
+
+    /// Waits until the kernel has taken in what it was answered so far. Whether it has taken in anything since this was asked.
+    async fn taken_in(&self, clock: &dyn Clock) -> bool {
+        let request = self.state().requests;
+        let mut waited = false;
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let (requests, last) = {
+                let state = self.state();
+                (state.requests, state.last)
+            };
+            let rest = match last {
+                _ if requests != request => return waited,
+                Last::Nothing => return waited,
+                Last::Coming => None,
+                Last::Given(at) => {
+                    let rest = TAKING_IN.saturating_sub(clock.now().saturating_duration_since(at));
+                    if rest.is_zero() {
+                        return true;
+                    }
+                    Some(rest)
+                }
+            };
+            waited = true;
+            match rest {
+                Some(rest) => drop(tokio::time::timeout(rest, changed).await),
+                None => changed.await,
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, OpenState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A listing request that is being answered.
+pub(super) struct Answering<'a> {
+    open: &'a OpenListing,
+    given: Option<Instant>,
+}
+
+impl Answering<'_> {
+    /// It is answered. `names`: the kernel is given names to keep.
+    pub(super) fn answered(&mut self, now: Instant, names: bool) {
+        let cached = self.open.state().cached;
+        if cached && let Some(listings) = self.open.node.opened_listings() {
+            let mut state = listings.lock();
+            state.kept = true;
+            state.dirty |= state.version != self.open.version;
+        }
+        self.given = (cached || names).then_some(now);
+    }
+}
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        self.open.state().last = self.given.map_or(Last::Nothing, Last::Given);
+        self.open.changed.notify_waiters();
+    }
+}

@@ -1,0 +1,92 @@
+//! What core may tell the kernel.
+
+use crate::device::Device;
+use crate::drops::{DropWriter, Drops};
+use crate::pages::{Notes, PageWriter};
+use bytes::Bytes;
+use std::any::Any;
+use std::future::ready;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use wasmount_core::ports::{BoxFuture, KernelPages};
+use wasmount_types::Ino;
+
+/// The threads behind [`KernelPages`]. They hold the connection until [`end`](Self::end).
+pub(crate) struct KernelSide {
+    pages: PageWriter,
+    drops: DropWriter<Device>,
+}
+
+impl KernelSide {
+    /// Starts them.
+    pub(crate) fn start(device: Device) -> io::Result<Self> {
+        let device = Arc::new(device);
+        let pages = PageWriter::start(device.clone())?;
+        let drops = DropWriter::start(device, pages.notes())?;
+        Ok(Self { pages, drops })
+    }
+
+    /// What core gets. `takes_pages`: it may store bytes; `has_epochs`: the kernel can be told to look all names up again.
+    pub(crate) fn port(&self, takes_pages: bool, has_epochs: bool) -> Arc<dyn KernelPages> {
+        Arc::new(Port { notes: self.pages.notes(), drops: self.drops.drops(), takes_pages, has_epochs })
+    }
+
+    /// Ends them. Waits for the messages that are being written, which are over at the latest with the connection.
+    pub(crate) fn end(self) {
+        self.drops.end();
+        self.pages.end();
+    }
+}
+
+struct Port {
+    notes: Arc<Notes>,
+    drops: Arc<Drops<Device>>,
+    takes_pages: bool,
+    has_epochs: bool,
+}
+
+impl Port {
+    /// Sends a message that waits for nothing. `None` when the connection is over or the kernel refused.
+    fn send<T>(&self, what: &str, send: impl FnOnce(&Device) -> io::Result<T>) -> Option<T> {
+        let sent = send(&*self.drops.kernel()?);
+        sent.inspect_err(|error| tracing::debug!(%error, "the kernel did not take {what}")).ok()
+    }
+}
+
+impl KernelPages for Port {
+    fn takes_pages(&self) -> bool {
+        self.takes_pages
+    }
+
+    fn store(&self, ino: Ino, offset: u64, bytes: Bytes, held: Option<Arc<dyn Any + Send + Sync>>) {
+        if self.takes_pages {
+            self.notes.store(ino, offset, bytes, held);
+        }
+    }
+
+    fn invalidate(&self, ino: Ino) {
+        self.notes.invalidate(ino);
+    }
+
+    fn drop_attributes(&self, ino: Ino) -> BoxFuture<'static, bool> {
+        let known = self.send("word of changed attributes", |device| device.drop_attributes(ino));
+        Box::pin(ready(known.unwrap_or(false)))
+    }
+
+    fn drop_pages(&self, ino: Ino, range: Option<Range<u64>>) -> BoxFuture<'static, bool> {
+        Box::pin(self.drops.clone().drop_pages(ino, range))
+    }
+
+    fn drop_entries(&self) -> bool {
+        if self.has_epochs {
+            // It fails only when the connection is over, and then no name is of any use.
+            let _ = self.send("a new epoch", Device::next_epoch);
+        }
+        self.has_epochs
+    }
+
+    fn keeps_entries(&self) -> bool {
+        self.has_epochs
+    }
+}

@@ -1,0 +1,204 @@
+//! Calls of the user, and the questions that are asked on their behalf.
+
+use super::{Ask, Call, Command, FsClient, InFlight, Step, Task, Vino, Waits};
+use crate::cephfs::answer::{Answer, Done};
+use crate::cephfs::error::FsError;
+use crate::cephfs::ids::CallId;
+use crate::mds::Caps;
+use crate::time::Now;
+
+impl FsClient {
+    pub(super) fn begin(&mut self, task: Task, deadline_ms: Option<u64>, now: Now) -> CallId {
+        self.tick += 1;
+        self.last_call += 1;
+        let id = CallId(self.last_call);
+        if self.calls.len() >= self.config.calls {
+            let result = Err(FsError::TooMany(format!("more than {} calls at a time", self.config.calls)));
+            self.done.push_back(Done::Call { id, result });
+            return id;
+        }
+        if let Some(at) = deadline_ms {
+            self.timers.insert((at, id));
+        }
+        self.calls.insert(
+            id,
+            Call { task, deadline_ms, waits: Waits::Nothing, wakes: None, found: false, asked: false },
+        );
+        self.ready.push_back(id);
+        self.settle(now);
+        id
+    }
+
+    /// Looks at calls that may go on, and then at what may be given back.
+    pub(super) fn settle(&mut self, now: Now) {
+        while let Some(id) = self.ready.pop_front() {
+            let Some(call) = self.calls.get_mut(&id) else { continue };
+            call.waits = Waits::Nothing;
+            let (task, found, asked) = (call.task.clone(), call.found, call.asked);
+            match self.step(&task, asked, now) {
+                Step::Done(result) => self.answer(id, result),
+                Step::Ask(ask) if found && matches!(ask, Ask::Ino(_)) => self.answer(id, Err(FsError::Stale)),
+                Step::Ask(ask) => {
+                    self.ask(id, ask, now);
+                    if let Task::Read { file, .. } = task
+                        && let Some(vino) = self.files.get(&file).copied()
+                    {
+                        // A reader must not go on waiting for an answer when it has the right to read: the MDS may soon take
+                        // that back, before it answers, and whoever gives it back has to wait for the reader.
+                        self.wake_later(id, vino);
+                    }
+                }
+                Step::Wait(vino) => {
+                    let again = now.after(self.config.ask_again_ms);
+                    self.timers.insert((again, id));
+                    self.wake_later(id, vino);
+                    if let Some(call) = self.calls.get_mut(&id) {
+                        call.waits = Waits::Caps(again);
+                    }
+                }
+            }
+        }
+        self.trim();
+        self.flush_releases();
+    }
+
+    /// Ends a call.
+    pub(super) fn answer(&mut self, id: CallId, result: Result<Answer, FsError>) {
+        if self.end_call(id) {
+            self.done.push_back(Done::Call { id, result });
+        }
+    }
+
+    pub(super) fn end_call(&mut self, id: CallId) -> bool {
+        let Some(call) = self.calls.remove(&id) else { return false };
+        if let Some(at) = call.deadline_ms {
+            self.timers.remove(&(at, id));
+        }
+        if let Waits::Caps(again) = call.waits {
+            self.timers.remove(&(again, id));
+        }
+        if let Some(vino) = call.wakes
+            && let Some(waiting) = self.waiting.get_mut(&vino)
+        {
+            waiting.retain(|other| *other != id);
+            if waiting.is_empty() {
+                self.waiting.remove(&vino);
+            }
+        }
+        true
+    }
+
+    /// Asks a question on behalf of a call, or joins one that is being asked.
+    pub(super) fn ask(&mut self, id: CallId, ask: Ask, now: Now) {
+        let number = match self.asked.get(&ask) {
+            Some(number) => *number,
+            None => match self.send(ask, now) {
+                Ok(number) => number,
+                Err(error) => return self.answer(id, Err(error)),
+            },
+        };
+        let Some(request) = self.requests.get_mut(&number) else { return };
+        request.waiters.push((id, request.tick == self.tick));
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.waits = Waits::Request(number);
+        }
+    }
+
+    /// Asks a question.
+    fn send(&mut self, ask: Ask, now: Now) -> Result<u64, FsError> {
+        if self.requests.len() >= self.config.calls {
+            return Err(FsError::TooMany(format!("more than {} requests at a time", self.config.calls)));
+        }
+        let (op, path, path2, rank) = self.question(&ask)?;
+        let period = self.period_of(&ask);
+        self.last_request += 1;
+        let number = self.last_request;
+        self.asked.insert(ask.clone(), number);
+        let sent_ms = now.monotonic_ms;
+        let in_flight =
+            InFlight { ask, waiters: Vec::new(), tick: self.tick, sent_ms, path: path.clone(), period };
+        self.requests.insert(number, in_flight);
+        self.commands.push_back(Command::Request { number, op, path, path2, rank });
+        Ok(number)
+    }
+
+    /// When [`on_time`](Self::on_time) wants to be called, on the monotonic clock.
+    #[must_use]
+    pub fn next_timer(&self) -> Option<u64> {
+        let call = self.timers.first().map(|(at, _)| *at);
+        let unwanted = self.unwanted.first().map(|(at, _)| *at);
+        call.into_iter().chain(unwanted).min()
+    }
+
+    /// Time has passed.
+    pub fn on_time(&mut self, now: Now) {
+        self.tick += 1;
+        while let Some((at, id)) = self.timers.first().copied().filter(|(at, _)| now.reached(*at)) {
+            self.timers.remove(&(at, id));
+            let Some(call) = self.calls.get_mut(&id) else { continue };
+            if call.deadline_ms == Some(at) {
+                let waits_for = self.waits_for(id);
+                self.answer(id, Err(FsError::TimedOut(waits_for)));
+            } else if let (Waits::Caps(again), Some(vino)) = (call.waits, call.wakes)
+                && again == at
+            {
+                // Perhaps the server has forgotten that this is wanted.
+                if let Some(inode) = self.table.get_mut(vino) {
+                    inode.caps.iter_mut().for_each(|(_, cap)| cap.wanted = Caps::NONE);
+                }
+                self.wake(vino);
+            }
+        }
+        self.on_unwanted(now);
+        self.settle(now);
+    }
+
+    /// What a call waits for, in words.
+    pub(super) fn waits_for(&self, id: CallId) -> String {
+        let Some(call) = self.calls.get(&id) else { return String::new() };
+        match call.waits {
+            Waits::Nothing => "nothing".to_owned(),
+            Waits::Caps(_) => {
+                let vino = call.wakes.unwrap_or(Vino::ROOT);
+                format!("the MDS gives no right to read {vino}: another client writes it")
+            }
+            Waits::Request(number) => match self.requests.get(&number).map(|request| &request.ask) {
+                Some(Ask::Lookup(dir, name)) => {
+                    format!("the MDS does not answer a look-up of {} in {dir}", String::from_utf8_lossy(name))
+                }
+                Some(Ask::Getattr(vino, mask)) => {
+                    format!("the MDS does not tell the attributes {} of {vino}", Caps(*mask))
+                }
+                Some(Ask::Open(vino)) => format!("the MDS does not answer an open of {vino}"),
+                Some(Ask::Readdir(_)) => "the MDS does not list the directory".to_owned(),
+                Some(Ask::Ino(ino)) => format!("the MDS does not look for inode {ino:#x}"),
+                Some(Ask::Path(ino, path)) => {
+                    format!("the MDS does not look up {} from {ino:#x}", String::from_utf8_lossy(path))
+                }
+                None => "an answer of the MDS".to_owned(),
+            },
+        }
+    }
+
+    /// The call looks again when there are rights on this inode.
+    fn wake_later(&mut self, id: CallId, vino: Vino) {
+        if let Some(call) = self.calls.get_mut(&id)
+            && call.wakes.replace(vino).is_none()
+        {
+            self.waiting.entry(vino).or_default().push(id);
+        }
+    }
+
+    /// Calls that wait for rights on an inode look again.
+    pub(super) fn wake(&mut self, vino: Vino) {
+        for id in self.waiting.remove(&vino).unwrap_or_default() {
+            if let Some(call) = self.calls.get_mut(&id) {
+                if let Waits::Caps(again) = call.waits {
+                    self.timers.remove(&(again, id));
+                }
+                (call.waits, call.wakes) = (Waits::Nothing, None);
+                self.ready.push_back(id);
+            }
+        }
+    }
+}

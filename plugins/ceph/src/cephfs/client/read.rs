@@ -1,0 +1,134 @@
+//! Open files, and the right to read them.
+
+use super::{Ask, FsClient, Step, Vino};
+use crate::cephfs::answer::{Answer, Kind, ReadPlan};
+use crate::cephfs::error::{FsError, errno};
+use crate::cephfs::ids::FileId;
+use crate::cephfs::inode::{Inode, PAGES};
+use crate::mds::Caps;
+use crate::time::Now;
+
+impl FsClient {
+    /// Ends a read that [`read_right`](Self::read_right) allowed. To be called once for each, however the read has ended.
+    pub fn read_done(&mut self, vino: Vino, now: Now) {
+        self.tick += 1;
+        if let Some(inode) = self.table.get_mut(vino) {
+            inode.readers = inode.readers.saturating_sub(1);
+            if inode.readers == 0 {
+                self.give_back(vino);
+                self.wake(vino);
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Closes a file. Reads under way go on.
+    pub fn close(&mut self, file: FileId, now: Now) {
+        self.tick += 1;
+        if let Some(vino) = self.files.remove(&file)
+            && let Some(inode) = self.table.get_mut(vino)
+        {
+            inode.opens = inode.opens.saturating_sub(1);
+            let tells = inode.caps.iter().any(|(_, cap)| !(cap.wanted - Caps::PIN).is_empty());
+            if inode.opens == 0 && tells {
+                self.unwanted.insert((now.after(self.config.unwanted_after_ms), vino));
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Files that were closed a while ago are not wanted any more.
+    pub(super) fn on_unwanted(&mut self, now: Now) {
+        while let Some((at, vino)) = self.unwanted.first().copied().filter(|(at, _)| now.reached(*at)) {
+            self.unwanted.remove(&(at, vino));
+            if self.table.get(vino).is_some_and(|inode| inode.opens == 0) {
+                self.want_less(vino);
+            }
+        }
+    }
+
+    pub(super) fn step_open(&mut self, vino: Vino) -> Step {
+        self.table.touch(vino);
+        let Some(inode) = self.table.get(vino) else {
+            if vino.is_frozen() {
+                return Step::Done(Err(FsError::Unknown("such inode in a snapshot")));
+            }
+            return Step::Ask(Ask::Open(vino));
+        };
+        match inode.attributes.kind {
+            Kind::Regular => {}
+            Kind::Directory => return Step::Done(Err(FsError::IsDirectory)),
+            _ => return Step::Done(Err(FsError::Errno(errno::ENXIO))),
+        }
+        if vino.is_frozen() || inode.caps.issued().contains(Caps::FILE_RD) {
+            return Step::Done(self.opened(vino));
+        }
+        Step::Ask(Ask::Open(vino))
+    }
+
+    /// Notes an open file.
+    pub(super) fn opened(&mut self, vino: Vino) -> Result<Answer, FsError> {
+        if self.files.len() >= self.config.handles {
+            return Err(FsError::TooMany(format!("more than {} open files", self.config.handles)));
+        }
+        let pages = self.rights(vino).pages;
+        let inode = self.table.get_mut(vino).ok_or(FsError::Stale)?;
+        inode.opens = inode.opens.saturating_add(1);
+        let data_version = inode.attributes.data_version();
+        self.last_handle += 1;
+        let file = FileId(self.last_handle);
+        self.files.insert(file, vino);
+        Ok(Answer::Opened { file, pages, immutable: vino.is_frozen() && pages, data_version })
+    }
+
+    /// Whether reads may begin: the right is there, or it is being taken back and its user is still being asked to forget bytes.
+    ///
+    /// In the second case a reader must not wait: the kernel may hold a page for it that has to be forgotten. When the user has
+    /// forgotten everything, new readers wait behind those that are under way, so that the right is given back in the end.
+    fn may_read(inode: &Inode) -> bool {
+        inode.caps.issued().contains(Caps::FILE_RD)
+            || (inode.caps.held().contains(Caps::FILE_RD) && Self::is_held_by_user(inode))
+    }
+
+    pub(super) fn step_read(&mut self, file: FileId, end: u64, asked: bool) -> Step {
+        let Some(vino) = self.files.get(&file).copied() else {
+            return Step::Done(Err(FsError::Unknown("such open file")));
+        };
+        self.table.touch(vino);
+        let Some(inode) = self.table.get(vino) else {
+            return Step::Ask(Ask::Open(vino));
+        };
+        if !Self::may_read(inode) {
+            if vino.is_frozen() {
+                // Somebody who had written before the snapshot was made has not told all of it yet. The MDS waits for that.
+                return if asked { self.plan(vino) } else { Step::Ask(Ask::Getattr(vino, PAGES.0)) };
+            }
+            let wanted = inode.caps.iter().any(|(_, cap)| cap.valid && cap.wanted.contains(Caps::FILE_RD));
+            return if wanted { Step::Wait(vino) } else { Step::Ask(Ask::Open(vino)) };
+        }
+        // Without the right to know the size it may only have grown, and what lies before it is there.
+        let knows_end = inode.caps.held().contains(Caps::FILE_SHARED) || end <= inode.attributes.size;
+        if !asked && (!knows_end || inode.lacks_inline()) {
+            return Step::Ask(Ask::Getattr(vino, (Caps::FILE_SHARED | Caps::FILE_RD).0));
+        }
+        self.plan(vino)
+    }
+
+    /// Lets a reader begin.
+    fn plan(&mut self, vino: Vino) -> Step {
+        let cacheable = self.rights(vino).pages;
+        let Some(inode) = self.table.get_mut(vino) else { return Step::Done(Err(FsError::Stale)) };
+        inode.readers = inode.readers.saturating_add(1);
+        let a = &inode.attributes;
+        Step::Done(Ok(Answer::Read(Box::new(ReadPlan {
+            vino,
+            layout: a.layout.clone(),
+            size: a.size,
+            truncate_seq: a.truncate_seq,
+            truncate_size: a.truncate_size,
+            inline: inode.inline.clone(),
+            cacheable,
+            data_version: a.data_version(),
+        }))))
+    }
+}

@@ -1,0 +1,287 @@
+//! One inode: its attributes, and what this client and its user hold of it.
+
+use super::answer::{Attributes, Kind, RecursiveStat, Xattrs};
+use super::cap::{CapSet, before};
+use super::directory::Directory;
+use super::ids::Vino;
+use crate::mds::{Caps, CapsMessage, FileLayout, FilePath, InlineData, InodeStat, QuotaInfo, decode_xattrs};
+use crate::types::UTime;
+use std::sync::Arc;
+
+/// What is needed to keep bytes of a file: to read them, to keep them, and to know where the file ends.
+///
+/// A file could be kept without the right to read more of it. But then a reader of what is not kept would wait for that right with a
+/// page of the kernel locked, and whoever takes the kept bytes back would wait for that page: for ever, if it is the same MDS that
+/// waits for both. So bytes are kept only while all three are held.
+pub(super) const PAGES: Caps = Caps(Caps::FILE_SHARED.0 | Caps::FILE_CACHE.0 | Caps::FILE_RD.0);
+
+/// What an open file wants (`ceph_caps_for_mode`).
+pub(super) const WANTED_OPEN: Caps = PAGES;
+
+/// What the user may have kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) attributes: bool,
+    pub(super) pages: bool,
+    /// Names in this directory, and its listing.
+    pub(super) entries: bool,
+}
+
+/// An inode.
+#[derive(Debug)]
+pub(super) struct Inode {
+    pub(super) attributes: Attributes,
+    /// Version of the attributes; 0: anything that is told is newer.
+    version: u64,
+    time_warp_seq: u32,
+    xattr_version: u64,
+    inline_version: u64,
+    pub(super) inline: Option<Arc<[u8]>>,
+    pub(super) caps: CapSet,
+    pub(super) told: Told,
+    /// What the user was asked to forget and has not yet: the numbers of these holds, and what they hold.
+    pub(super) holds: Vec<(u64, Caps)>,
+    /// References of the user.
+    pub(super) refs: u64,
+    /// Open files.
+    pub(super) opens: u32,
+    /// Readers under way.
+    pub(super) readers: u32,
+    pub(super) directory: Option<Box<Directory>>,
+    /// Names that lead here: directory and name.
+    pub(super) parents: Vec<(Vino, Arc<[u8]>)>,
+    /// How an MDS finds it, if it is in a snapshot.
+    pub(super) path: Option<FilePath>,
+    /// Its place in the order of use.
+    pub(super) used: u64,
+}
+
+impl Inode {
+    /// An inode that was just told; `birth` as for [`Directory::new`].
+    pub(super) fn new(vino: Vino, kind: Kind, layout: Arc<FileLayout>, birth: u32) -> Self {
+        let zero = UTime::default();
+        Self {
+            attributes: Attributes {
+                vino,
+                kind,
+                mode: 0,
+                uid: 0,
+                gid: 0,
+                nlink: 0,
+                size: 0,
+                rdev: 0,
+                atime: zero,
+                mtime: zero,
+                ctime: zero,
+                btime: zero,
+                change_attr: 0,
+                layout,
+                truncate_seq: 0,
+                truncate_size: 0,
+                dir_files: 0,
+                dir_subdirs: 0,
+                recursive: RecursiveStat::default(),
+                quota: QuotaInfo::default(),
+                dir_pin: -1,
+                snap_btime: zero,
+                symlink: None,
+                xattrs: None,
+            },
+            version: 0,
+            time_warp_seq: 0,
+            xattr_version: 0,
+            inline_version: InlineData::NONE,
+            inline: None,
+            caps: CapSet::default(),
+            told: Told::default(),
+            holds: Vec::new(),
+            refs: 0,
+            opens: 0,
+            readers: 0,
+            directory: (kind == Kind::Directory).then(|| Box::new(Directory::new(birth))),
+            parents: Vec::new(),
+            path: None,
+            used: 0,
+        }
+    }
+
+    pub(super) fn vino(&self) -> Vino {
+        self.attributes.vino
+    }
+
+    /// What the user still has to forget.
+    pub(super) fn held_by_user(&self) -> Caps {
+        self.holds.iter().fold(Caps::NONE, |all, (_, caps)| all | *caps)
+    }
+
+    /// What cannot be given back yet.
+    pub(super) fn in_use(&self) -> Caps {
+        let reading = if self.readers > 0 { Caps::FILE_RD } else { Caps::NONE };
+        self.held_by_user() | reading
+    }
+
+    /// What is wanted of the MDS.
+    pub(super) fn wanted(&self) -> Caps {
+        if self.opens > 0 { WANTED_OPEN } else { Caps::NONE }
+    }
+
+    /// Whether the MDS vouches for all attributes, extended ones included, so that the user may keep them.
+    pub(super) fn attributes_may_be_kept(&self) -> bool {
+        self.caps.issued().contains(Caps::ANY_SHARED)
+            && !self.held_by_user().intersects(Caps::ANY_SHARED)
+            && self.attributes.xattrs.is_some()
+    }
+
+    /// Whether bytes, or a listing, may be kept.
+    pub(super) fn pages_may_be_kept(&self) -> bool {
+        let needed = if self.directory.is_some() { Caps::FILE_SHARED } else { PAGES };
+        self.caps.issued().contains(needed) && !self.held_by_user().intersects(needed) && !self.lacks_inline()
+    }
+
+    /// Whether these attributes can be answered without the MDS.
+    pub(super) fn knows(&self, mask: Caps) -> bool {
+        let held = self.caps.held().contains(mask & Caps::ANY_SHARED);
+        held && (self.attributes.xattrs.is_some() || !mask.intersects(Caps::XATTR_SHARED))
+    }
+
+    /// Whether the bytes of the file are with its metadata, but are not known.
+    pub(super) fn lacks_inline(&self) -> bool {
+        self.inline_version != InlineData::NONE && self.inline.is_none()
+    }
+
+    /// After a loss of the session nothing that comes is older than what is known.
+    pub(super) fn forget_versions(&mut self) {
+        self.version = 0;
+        self.time_warp_seq = 0;
+    }
+
+    /// Takes over what an MDS tells (`fill_inode`). `held` is what was held before, `gained` what was newly issued with it.
+    ///
+    /// What is told is as it was when it was sent. It may have been overtaken by what another MDS told. What is newly issued is believed, and
+    /// what has a higher version; what has the same version only where nothing is held, because messages about capabilities
+    /// change attributes without saying their version.
+    pub(super) fn fill(&mut self, stat: InodeStat, held: Caps, gained: Caps, layout: Arc<FileLayout>) {
+        let first = self.version == 0 || self.vino().is_frozen();
+        let newer = first || stat.version > self.version;
+        let same = stat.version == self.version;
+        self.version = self.version.max(stat.version);
+        let takes = |group: Caps| newer || gained.intersects(group) || (same && !held.intersects(group));
+        let a = &mut self.attributes;
+        if takes(Caps::AUTH_SHARED) {
+            (a.mode, a.uid, a.gid, a.btime) = (stat.mode, stat.uid, stat.gid, stat.btime);
+        }
+        if takes(Caps::LINK_SHARED) {
+            a.nlink = stat.nlink;
+        }
+        a.rdev = stat.rdev;
+        if takes(Caps::ANY_SHARED) {
+            (a.ctime, a.change_attr) = (stat.ctime, stat.change_attr);
+        }
+        if takes(Caps::FILE_SHARED | Caps::FILE_RD) {
+            a.layout = layout;
+            self.take_times(stat.time_warp_seq, stat.mtime, stat.atime);
+            self.take_size(stat.size, stat.truncate_seq, stat.truncate_size);
+            let a = &mut self.attributes;
+            (a.dir_files, a.dir_subdirs) = (stat.files, stat.subdirs);
+        }
+        self.take_xattrs(stat.xattr_version, &stat.xattrs);
+        if newer || same {
+            self.take_directory(&stat);
+        }
+        self.take_inline(stat.inline);
+        if self.attributes.kind == Kind::Symlink && !stat.symlink.is_empty() {
+            self.attributes.symlink = Some(stat.symlink.into());
+        }
+    }
+
+    /// What no capability covers.
+    fn take_directory(&mut self, stat: &InodeStat) {
+        let a = &mut self.attributes;
+        a.recursive = RecursiveStat {
+            ctime: stat.rctime,
+            bytes: stat.rbytes,
+            files: stat.rfiles,
+            subdirs: stat.rsubdirs,
+        };
+        a.quota = stat.quota;
+        a.snap_btime = stat.snap_btime;
+        a.dir_pin = stat.dir_pin.max(-1);
+    }
+
+    /// Takes over what comes with a capability (`handle_cap_grant`). `caps` is what is issued now.
+    pub(super) fn fill_from_caps(&mut self, message: &CapsMessage, caps: Caps, layout: Arc<FileLayout>) {
+        let a = &mut self.attributes;
+        if caps.intersects(Caps::AUTH_SHARED) {
+            (a.mode, a.uid, a.gid, a.btime) = (message.mode, message.uid, message.gid, message.btime);
+        }
+        if caps.intersects(Caps::LINK_SHARED) {
+            a.nlink = message.nlink;
+        }
+        if caps.intersects(Caps::ANY_RD) {
+            a.ctime = a.ctime.max(message.body.ctime);
+            a.change_attr = a.change_attr.max(message.change_attr);
+        }
+        if caps.intersects(Caps::FILE_SHARED) && message.files >= 0 {
+            (a.dir_files, a.dir_subdirs) =
+                (message.files.unsigned_abs(), message.subdirs.max(0).unsigned_abs());
+        }
+        if caps.intersects(Caps::FILE_SHARED | Caps::FILE_RD) {
+            a.layout = layout;
+            let body = &message.body;
+            self.take_times(body.time_warp_seq, body.mtime, body.atime);
+            self.take_size(body.size, body.truncate_seq, body.truncate_size);
+        }
+        self.take_xattrs(message.xattr_version, &message.xattrs);
+        if message.inline.version != 0 {
+            self.take_inline(message.inline.clone());
+        }
+    }
+
+    /// The file was cut (`CEPH_CAP_OP_TRUNC`).
+    pub(super) fn truncated(&mut self, size: u64, seq: u32, truncate_size: u64) {
+        self.take_size(size, seq, truncate_size);
+    }
+
+    fn take_times(&mut self, warp: u32, mtime: UTime, atime: UTime) {
+        if !before(warp, self.time_warp_seq) {
+            self.time_warp_seq = warp;
+            (self.attributes.mtime, self.attributes.atime) = (mtime, atime);
+        }
+    }
+
+    /// Between two cuts a file only grows, whatever is told in which order (`ceph_fill_file_size`).
+    fn take_size(&mut self, size: u64, seq: u32, truncate_size: u64) {
+        let a = &mut self.attributes;
+        let cut = before(a.truncate_seq, seq);
+        if cut || (seq == a.truncate_seq && size > a.size) {
+            a.size = size;
+        }
+        if cut || seq == a.truncate_seq {
+            (a.truncate_seq, a.truncate_size) = (seq, truncate_size);
+        }
+    }
+
+    fn take_xattrs(&mut self, version: u64, blob: &[u8]) {
+        let known = self.attributes.xattrs.is_some();
+        if !blob.is_empty() && (!known || version > self.xattr_version) {
+            // What cannot be read stays unknown, and is asked for when somebody wants it.
+            self.attributes.xattrs =
+                decode_xattrs(blob).ok().map(|pairs| Arc::new(pairs.into_iter().collect::<Xattrs>()));
+            self.xattr_version = version;
+        } else if blob.is_empty() && !known && version == 0 {
+            self.attributes.xattrs = Some(Arc::default());
+        }
+    }
+
+    fn take_inline(&mut self, inline: InlineData) {
+        if inline.version == InlineData::NONE {
+            self.inline = None;
+        } else if inline.version > 0 && (inline.version != self.inline_version || self.inline.is_none()) {
+            // The bytes come with a version, if they come; version 0 comes without.
+            self.inline = Some(inline.bytes.into());
+        }
+        if inline.version != 0 {
+            self.inline_version = inline.version;
+        }
+    }
+}

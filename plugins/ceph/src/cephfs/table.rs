@@ -1,0 +1,99 @@
+//! All inodes that are known, in the order in which they were used.
+
+use super::answer::Kind;
+use super::ids::Vino;
+use super::inode::Inode;
+use crate::mds::FileLayout;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// Layouts that are shared between inodes: a file system has few.
+const LAYOUTS: usize = 16;
+
+/// All inodes.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    inodes: HashMap<Vino, Inode>,
+    /// Which inode was used when, the longest ago first.
+    order: BTreeMap<u64, Vino>,
+    clock: u64,
+    /// Inodes that were ever known; wraps after longer than anything of before is remembered.
+    births: u32,
+    layouts: Vec<Arc<FileLayout>>,
+}
+
+impl Table {
+    pub(super) fn get(&self, vino: Vino) -> Option<&Inode> {
+        self.inodes.get(&vino)
+    }
+
+    pub(super) fn get_mut(&mut self, vino: Vino) -> Option<&mut Inode> {
+        self.inodes.get_mut(&vino)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.inodes.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Inode> {
+        self.inodes.values()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Inode> {
+        self.inodes.values_mut()
+    }
+
+    /// Numbers of all inodes, in an order that depends only on what was told.
+    pub(super) fn vinos(&self) -> Vec<Vino> {
+        self.order.values().copied().collect()
+    }
+
+    /// The inode, made if it is new; its use is noted.
+    pub(super) fn entry(&mut self, vino: Vino, kind: Kind, layout: Arc<FileLayout>) -> &mut Inode {
+        self.clock += 1;
+        let clock = self.clock;
+        let births = &mut self.births;
+        let inode = self.inodes.entry(vino).or_insert_with(|| {
+            *births = births.wrapping_add(1).max(1);
+            Inode::new(vino, kind, layout, *births)
+        });
+        self.order.remove(&inode.used);
+        inode.used = clock;
+        self.order.insert(clock, vino);
+        inode
+    }
+
+    /// The inode was used.
+    pub(super) fn touch(&mut self, vino: Vino) {
+        if let Some(inode) = self.inodes.get_mut(&vino) {
+            self.clock += 1;
+            self.order.remove(&inode.used);
+            inode.used = self.clock;
+            self.order.insert(self.clock, vino);
+        }
+    }
+
+    pub(super) fn remove(&mut self, vino: Vino) -> Option<Inode> {
+        let inode = self.inodes.remove(&vino)?;
+        self.order.remove(&inode.used);
+        Some(inode)
+    }
+
+    /// Inodes used longest ago, from a moment on: that moment and the inode.
+    pub(super) fn oldest_from(&self, moment: u64) -> Option<(u64, Vino)> {
+        self.order.range(moment..).next().map(|(moment, vino)| (*moment, *vino))
+    }
+
+    /// A layout, shared with others that are the same.
+    pub(super) fn layout(&mut self, layout: &FileLayout) -> Arc<FileLayout> {
+        if let Some(known) = self.layouts.iter().find(|known| ***known == *layout) {
+            return known.clone();
+        }
+        let new = Arc::new(layout.clone());
+        if self.layouts.len() >= LAYOUTS {
+            self.layouts.remove(0);
+        }
+        self.layouts.push(new.clone());
+        new
+    }
+}

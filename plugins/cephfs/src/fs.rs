@@ -1,0 +1,263 @@
+//! Calls of the file system's client, each with a limit of time and an answer of its own.
+
+use futures::future::{Either, select};
+use std::pin::pin;
+use std::rc::Rc;
+use wasmount_ceph::Now;
+use wasmount_ceph::cephfs::{
+    Answer, Attributes, CallId, Done, Entry, EntryRight, FileId, FsClient, FsError, FsMount, ListedEntry,
+    ListingId, ReadPlan, RecursiveStat, Rights, Token, Vino,
+};
+use wasmount_ceph::mds::{Caps, FilePath, QuotaInfo};
+use wasmount_ceph::mon::Usage;
+use wasmount_ceph::rados::Machine as _;
+use wasmount_ceph_guest::{Client, HostBytes, HostCiphers};
+use wasmount_sdk::system;
+
+/// The machine that is driven.
+pub type Mount = FsMount<HostBytes, HostCiphers>;
+
+/// Longest wait for one answer. An MDS that was killed is replaced or back within that time, and the host repeats what times out as long
+/// as its own deadline allows.
+const CALL_MS: u64 = 25_000;
+/// Longest wait for metadata servers to let go. Whoever does not answer forgets this client by itself, after minutes.
+const UNMOUNT_MS: u64 = 2_000;
+/// How often it is looked whether they have.
+const UNMOUNT_STEP_MS: u64 = 20;
+
+/// A mounted file system. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Fs(Client<Mount>);
+
+/// What opening a file gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenFile {
+    /// Its number.
+    pub file: FileId,
+    /// Whether bytes may be kept.
+    pub pages: bool,
+    /// Whether they never change.
+    pub immutable: bool,
+}
+
+/// The right to read a file, given back when it is dropped.
+#[derive(Debug)]
+pub struct Reading {
+    fs: Fs,
+    /// How to read it.
+    pub plan: Rc<ReadPlan>,
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let vino = self.plan.vino;
+        self.fs.tell(|fs, now| fs.read_done(vino, now));
+    }
+}
+
+type Result<T, E = FsError> = std::result::Result<T, E>;
+
+impl Fs {
+    /// Calls over this client.
+    #[must_use]
+    pub fn new(client: Client<Mount>) -> Self {
+        Self(client)
+    }
+
+    /// The client.
+    #[must_use]
+    pub fn client(&self) -> &Client<Mount> {
+        &self.0
+    }
+
+    /// Follows a name.
+    ///
+    /// # Errors
+    /// What the MDS says; `Stale`: the directory is gone.
+    pub async fn lookup(&self, parent: Vino, name: &[u8]) -> Result<Result<Entry, EntryRight>> {
+        match self.call(|fs, until, now| fs.lookup(parent, name, until, now)).await? {
+            Answer::Found(entry) => Ok(Ok(Entry { attributes: tidy(entry.attributes), ..entry })),
+            Answer::Absent(right) => Ok(Err(right)),
+            other => Err(nonsense(&other)),
+        }
+    }
+
+    /// What a path leads to, as the MDS says now. One reference more.
+    ///
+    /// # Errors
+    /// As [`lookup`](Self::lookup).
+    pub async fn find_path(&self, path: FilePath) -> Result<Entry> {
+        match self.call(|fs, until, now| fs.find_path(path, until, now)).await? {
+            Answer::Found(entry) => Ok(entry),
+            other => Err(nonsense(&other)),
+        }
+    }
+
+    /// The attributes that these capabilities cover.
+    ///
+    /// # Errors
+    /// As [`lookup`](Self::lookup).
+    pub async fn getattr(&self, vino: Vino, mask: Caps) -> Result<(Box<Attributes>, Rights)> {
+        match self.call(|fs, until, now| fs.getattr(vino, mask, until, now)).await? {
+            Answer::Attributes(attributes, rights) => Ok((tidy(attributes), rights)),
+            other => Err(nonsense(&other)),
+        }
+    }
+
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// As [`lookup`](Self::lookup).
+    pub async fn open(&self, vino: Vino) -> Result<OpenFile> {
+        match self.call(|fs, until, now| fs.open(vino, until, now)).await? {
+            Answer::Opened { file, pages, immutable, .. } => Ok(OpenFile { file, pages, immutable }),
+            other => Err(nonsense(&other)),
+        }
+    }
+
+    /// Closes a file.
+    pub fn close_file(&self, file: FileId) {
+        self.tell(|fs, now| fs.close(file, now));
+    }
+
+    /// Waits for the right to read an open file up to `end`.
+    ///
+    /// # Errors
+    /// As [`lookup`](Self::lookup); `Unknown`: it is not open.
+    pub async fn read_right(&self, file: FileId, end: u64) -> Result<Reading> {
+        match self.call(|fs, until, now| fs.read_right(file, end, until, now)).await? {
+            Answer::Read(plan) => Ok(Reading { fs: self.clone(), plan: Rc::from(plan) }),
+            other => Err(nonsense(&other)),
+        }
+    }
+
+    /// Begins a listing, and tells whether it may be kept.
+    ///
+    /// # Errors
+    /// `TooMany`.
+    pub fn open_directory(&self, vino: Vino) -> Result<(ListingId, bool)> {
+        self.tell(|fs, _| fs.open_directory(vino))
+    }
+
+    /// Ends a listing.
+    pub fn close_directory(&self, listing: ListingId) {
+        self.tell(|fs, _| fs.close_directory(listing));
+    }
+
+    /// Entries after `cookie`, and whether these were the last.
+    ///
+    /// # Errors
+    /// As [`lookup`](Self::lookup); `Unknown`: it is not open.
+    pub async fn readdir(
+        &self,
+        listing: ListingId,
+        cookie: u64,
+        limit: u32,
+        with_attributes: bool,
+    ) -> Result<(Vec<ListedEntry>, bool)> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let begin =
+            |fs: &mut FsClient, until, now| fs.readdir(listing, cookie, limit, with_attributes, until, now);
+        match self.call(begin).await? {
+            Answer::Page { entries, end } => Ok((entries, end)),
+            other => Err(nonsense(&other)),
+        }
+    }
+
+    /// Takes references back. Those to a directory of snapshots are to its directory.
+    pub fn forget(&self, nodes: impl Iterator<Item = (Vino, u64)>) {
+        let referenced = |vino: Vino| if vino.is_snapshots() { Vino::head(vino.ino) } else { vino };
+        self.tell(|fs, now| nodes.for_each(|(vino, count)| fs.forget(referenced(vino), count, now)));
+    }
+
+    /// The host has forgotten what it was told to.
+    pub fn invalidated(&self, token: Token) {
+        self.tell(|fs, now| fs.invalidated(token, now));
+    }
+
+    /// Gives back what was answered to somebody who does not wait any more.
+    pub fn give_back(&self, answer: Answer) {
+        let entries: Vec<Entry> = match answer {
+            Answer::Found(entry) => vec![entry],
+            Answer::Page { entries, .. } => entries.into_iter().filter_map(|listed| listed.entry).collect(),
+            Answer::Opened { file, .. } => return self.close_file(file),
+            Answer::Read(plan) => return drop(Reading { fs: self.clone(), plan: Rc::from(plan) }),
+            Answer::Absent(_) | Answer::Attributes(..) => return,
+        };
+        self.forget(entries.into_iter().map(|entry| (entry.attributes.vino, 1)));
+    }
+
+    /// How much room there is: in the pool of the data if there is one only, else in the cluster.
+    ///
+    /// # Errors
+    /// `TimedOut`: no monitor answers.
+    pub async fn usage(&self) -> Result<Usage> {
+        let pool = self.0.look(|mount| match mount.sessions().map().map(|map| &map.data_pools[..]) {
+            Some([pool]) => Some(*pool),
+            _ => None,
+        });
+        let (asked, limit) = (pin!(self.0.usage(pool)), pin!(system::sleep(CALL_MS)));
+        match select(asked, limit).await {
+            Either::Left((Some(usage), _)) => Ok(usage),
+            Either::Left((None, _)) => Err(closing()),
+            Either::Right(_) => Err(FsError::TimedOut("no monitor tells how much room there is".into())),
+        }
+    }
+
+    /// Leaves the file system: metadata servers forget this client at once, unless they do not answer.
+    pub async fn unmount(&self) {
+        self.0.tell(|mount, now| mount.close(now));
+        let until = system::monotonic_ms().saturating_add(UNMOUNT_MS);
+        while !self.0.look(Mount::is_closed) && system::monotonic_ms() < until {
+            system::sleep(UNMOUNT_STEP_MS).await;
+        }
+        self.0.close();
+    }
+
+    /// Where an inode of a snapshot was found.
+    #[must_use]
+    pub fn snapshot_path(&self, vino: Vino) -> Option<FilePath> {
+        self.0.look(|mount| mount.fs().snapshot_path(vino))
+    }
+
+    fn tell<T>(&self, what: impl FnOnce(&mut FsClient, Now) -> T) -> T {
+        self.0.tell(|mount, now| {
+            let told = what(mount.fs_mut(), now);
+            mount.settle(now);
+            told
+        })
+    }
+
+    /// Makes a call and waits for its answer. Dropping the future gives the call up.
+    async fn call(&self, begin: impl FnOnce(&mut FsClient, Option<u64>, Now) -> CallId) -> Result<Answer> {
+        let begin = |mount: &mut Mount, now: Now| {
+            let call = begin(mount.fs_mut(), Some(now.after(CALL_MS)), now);
+            mount.settle(now);
+            call.0
+        };
+        match self.0.call(begin).await {
+            Some(Done::Call { result, .. }) => result,
+            _ => Err(closing()),
+        }
+    }
+}
+
+fn closing() -> FsError {
+    FsError::Unavailable("the mount is being closed".into())
+}
+
+/// A directory of snapshots has owner, mode and times of its directory, and nothing else of it (`Client::open_snapdir`).
+fn tidy(mut attributes: Box<Attributes>) -> Box<Attributes> {
+    if attributes.vino.is_snapshots() {
+        (attributes.dir_files, attributes.dir_subdirs) = (0, 0);
+        attributes.recursive = RecursiveStat::default();
+        attributes.quota = QuotaInfo::default();
+        attributes.xattrs = Some(std::sync::Arc::default());
+    }
+    attributes
+}
+
+/// An answer to another question.
+fn nonsense(answer: &Answer) -> FsError {
+    FsError::Malformed(format!("the answer to another question: {answer:?}"))
+}

@@ -1,0 +1,72 @@
+"""The cluster that everybody is measured on, and what all mounts of it have in common."""
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+
+from cases import run
+from clients import WASMOUNT, Client
+from server import REPOSITORY
+
+OBJECTS_MIB = 1024
+
+
+class Cluster:
+    """One Ceph cluster with a file system, and 1 GiB of bare objects in pool `floor`, of one copy as all that is measured."""
+
+    def __init__(self, disk):
+        self.directory = tempfile.mkdtemp(prefix="wasmount-bench-ceph-", dir=disk)
+        self.scripts = os.path.join(REPOSITORY, "tests/servers")
+        self.env = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+        try:
+            lines = subprocess.run([f"{self.scripts}/ceph", "start", self.directory], check=True, stdout=subprocess.PIPE, text=True,
+                                   env={**self.env, "CEPH_OWNER": str(os.getpid()), "CEPH_MDS": "1"}).stdout
+            variables = dict(line[len("export "):].split("=", 1) for line in lines.splitlines())
+            self.mon = variables["CEPH_MON_V2"]
+            with open(variables["CEPH_KEY_FILE"]) as file:
+                self.key = file.read().strip()
+            self.run("ceph", "osd", "pool", "create", "floor", "8")
+            self.run("ceph", "osd", "pool", "set", "floor", "size", "1", "--yes-i-really-mean-it")
+            self.run("rados", "-p", "floor", "bench", "120", "write", "-b", "4194304", "-t", "4", "--max-objects",
+                     str(OBJECTS_MIB // 4), "--no-cleanup")
+        except BaseException:
+            self.stop()
+            raise
+
+    def run(self, *words):
+        """What one of Ceph's programs prints."""
+        return run([f"{self.scripts}/ceph", "run", self.directory, *words], env=self.env).decode()
+
+    def script(self, name, *words):
+        """Runs one of the scripts that fill a cluster."""
+        subprocess.run([f"{self.scripts}/{name}", self.directory, *words], check=True, env=self.env)
+
+    def floor(self):
+        """MiB/s of `rados bench seq -t 4` over the objects that were written."""
+        said = self.run("rados", "-p", "floor", "bench", "60", "seq", "-t", "4")
+        return float(re.search(r"^Bandwidth \(MB/sec\): *([\d.]+)", said, re.M)[1])
+
+    def stop(self):
+        subprocess.run([f"{self.scripts}/ceph", "stop", self.directory], stderr=subprocess.DEVNULL)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def free_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+class CephMount(Client):
+    """One mount of something in the cluster."""
+
+    port = None
+
+    def wasmount(self, source, mnt, plugin, cluster, state, mode, *more):
+        """The command of a wasmount, with its metrics on a port of its own."""
+        self.port = free_port()
+        return [WASMOUNT, "mount", source, mnt, "--plugin", plugin, "--allow-net", "127.0.0.1", "--state-dir", state,
+                "--metrics-addr", f"127.0.0.1:{self.port}", "-o", "user=admin", "-o", f"key={cluster.key}",
+                "-o", f"ms_mode={mode}", *more]

@@ -1,0 +1,392 @@
+//! CephFS on a real Ceph cluster: entry by entry what ceph-fuse shows.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use wasmount_tests::bounded::{SOON, names, read, within};
+use wasmount_tests::ceph::{CephFuse, Cluster, Modes, Setup, Tree, left_out};
+use wasmount_tests::config::FluidFiles;
+use wasmount_tests::listing::{Listing, Look, ensure_same, listing};
+use wasmount_tests::mount::{Launch, Mount};
+use wasmount_tests::paths::{fixture, plugin};
+use wasmount_tests::prng::Prng;
+
+/// How long a whole tree may take to be read, on a machine that is busy.
+const WHOLE_TREE: Duration = Duration::from_secs(240);
+
+/// Extended attributes that Ceph answers and lists nowhere. Not among them: `ceph.caps` and `ceph.client_id`, which are the
+/// client's own.
+const VIRTUAL: &[&str] = &[
+    "ceph.cluster_fsid",
+    "ceph.dir.entries",
+    "ceph.dir.files",
+    "ceph.dir.layout",
+    "ceph.dir.layout.pool",
+    "ceph.dir.layout.stripe_count",
+    "ceph.dir.pin",
+    "ceph.dir.rbytes",
+    "ceph.dir.rctime",
+    "ceph.dir.rentries",
+    "ceph.dir.rfiles",
+    "ceph.dir.rsnaps",
+    "ceph.dir.rsubdirs",
+    "ceph.dir.subdirs",
+    "ceph.file.layout",
+    "ceph.file.layout.object_size",
+    "ceph.file.layout.pool",
+    "ceph.file.layout.pool_namespace",
+    "ceph.file.layout.stripe_unit",
+    "ceph.quota",
+    "ceph.quota.max_bytes",
+    "ceph.quota.max_files",
+    "ceph.snap.btime",
+    "user.there-is-none",
+];
+
+const LOOK: Look<'_> = Look {
+    hidden_xattrs: VIRTUAL,
+    hidden_directory: Some(".snap"),
+    // No property of the file but a client's advice on how much to read at once: ours is SEMANTICS.md's.
+    without: &["block size"],
+    only_listed_below: &["large", "many"],
+};
+
+/// A mount and the directory for its state.
+struct Mounted {
+    mount: Mount,
+    _scratch: tempfile::TempDir,
+}
+
+/// Mounts the file system from `path` on, with further options.
+fn mounted(cluster: &Cluster, path: &str, options: &[(&str, &str)]) -> Result<Mounted> {
+    let scratch = tempfile::tempdir()?;
+    let mut launch = cluster.launch_files(path, scratch.path())?;
+    for (name, value) in options {
+        launch = launch.long_option(name, value);
+    }
+    let mount = launch.start()?;
+    names(mount.target())?.with_context(|| format!("list {path}; the log:\n{}", mount.log().text()))?;
+    Ok(Mounted { mount, _scratch: scratch })
+}
+
+fn list(root: &Path) -> Result<Listing> {
+    let root = root.to_owned();
+    within(&format!("list {}", root.display()), WHOLE_TREE, move || listing(&root, LOOK))?
+}
+
+/// What ceph-fuse shows below `path`, once it has been checked against what was written there.
+fn expected(cluster: &Cluster, reference: &CephFuse, path: &str) -> Result<Listing> {
+    let seen = list(&reference.path(path))?;
+    let mut checked = 0;
+    for (file, digest) in cluster.files()? {
+        let Ok(below) = file.strip_prefix(path) else { continue };
+        let entry = seen.get(below).with_context(|| format!("ceph-fuse does not show {}", file.display()))?;
+        ensure!(entry.field("sha256") == Some(&digest), "ceph-fuse shows other bytes in {}", file.display());
+        checked += 1;
+    }
+    ensure!(checked > 0, "nothing was written below {path:?}");
+    Ok(seen)
+}
+
+fn same(expected: &Listing, mount: &Mount) -> Result<()> {
+    let compared = list(mount.target()).and_then(|found| ensure_same(expected, &found));
+    compared.with_context(|| format!("the log:\n{}", mount.log().text()))
+}
+
+#[test]
+fn the_example_of_fluid_shows_entry_by_entry_what_ceph_fuse_shows() -> Result<()> {
+    if left_out() {
+        return Ok(());
+    }
+    let cluster = Cluster::shared_files()?;
+    let reference = cluster.ceph_fuse(&[])?;
+    let expected = expected(cluster, &reference, "")?;
+    ensure!(expected.len() > 20_000, "{} entries are no tree", expected.len());
+
+    let files = FluidFiles::new()?;
+    let source = format!("ceph://{}", cluster.mon());
+    files.write_golden(
+        &fixture("fluid/ceph-demo.config.json"),
+        &[
+            ("ceph://<IP:PORT>", &source),
+            ("<key>", &cluster.key()?),
+            ("<fsid>", cluster.fsid()),
+            ("<mon_initial_members>", "a"),
+            ("<mon_host>", cluster.mon_host()),
+            ("<auth_cluster_required>", "cephx"),
+            ("<auth_service_required>", "cephx"),
+            ("<auth_client_required>", "cephx"),
+        ],
+    )?;
+    let launch = Launch::bare_run(&files).arg("--plugin").arg(plugin("cephfs")?);
+    let mount = launch.arg("--allow-net").arg("127.0.0.1").start()?;
+    same(&expected, &mount)?;
+    // And again, now that the kernel, the host and the plugin have all of it.
+    same(&expected, &mount).context("the second time")
+}
+
+#[test]
+fn a_cluster_that_only_speaks_encrypted_shows_the_same() -> Result<()> {
+    if left_out() {
+        return Ok(());
+    }
+    let setup = Setup { modes: Modes::Secure, active_mds: 1, ..Setup::default() };
+    let cluster = Cluster::with_files(&setup, Tree::Small)?;
+    let reference = cluster.ceph_fuse(&[])?;
+    let at = mounted(&cluster, "/", &[])?;
+    same(&expected(&cluster, &reference, "")?, &at.mount)
+}
+
+#[test]
+fn every_mode_of_the_protocol_reads_the_same() -> Result<()> {
+    if left_out() {
+        return Ok(());
+    }
+    let cluster = Cluster::shared_files()?;
+    let reference = cluster.ceph_fuse(&[])?;
+    let expected = expected(cluster, &reference, "data")?;
+    for mode in ["crc", "secure", "prefer-crc", "prefer-secure"] {
+        let at = mounted(cluster, "/data", &[("ms_mode", mode)])?;
+        same(&expected, &at.mount).with_context(|| format!("ms_mode={mode}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn directories_that_move_between_active_servers_stay_what_they_are() -> Result<()> {
+    if left_out() {
+        return Ok(());
+    }
+    let cluster = Cluster::with_files(&Setup { active_mds: 2, ..Setup::default() }, Tree::Small)?;
+    let reference = cluster.ceph_fuse(&[])?;
+    let pin = |directory: &str, rank: &str| -> Result<()> {
+        let path = reference.path(directory);
+        Ok(rustix::fs::setxattr(&path, "ceph.dir.pin", rank.as_bytes(), rustix::fs::XattrFlags::empty())?)
+    };
+    for (directory, rank) in
+        [("data", "1"), ("kinds", "0"), ("many", "1"), ("many/d03", "0"), ("snapshots", "1")]
+    {
+        pin(directory, rank)?;
+    }
+    moved(&cluster, "many", 1)?;
+    let at = mounted(&cluster, "/", &[])?;
+    same(&expected(&cluster, &reference, "")?, &at.mount)?;
+    // While it is mounted, and with every capability handed out.
+    for (directory, rank) in [("data", "0"), ("kinds", "1"), ("many", "0"), ("many/d03", "1"), ("names", "1")]
+    {
+        pin(directory, rank)?;
+    }
+    moved(&cluster, "many", 0)?;
+    same(&expected(&cluster, &reference, "")?, &at.mount).context("after they have moved")
+}
+
+/// Waits until the directory belongs to a rank.
+fn moved(cluster: &Cluster, directory: &str, rank: usize) -> Result<()> {
+    wasmount_tests::bounded::wait_for(
+        &format!("/{directory} moves to rank {rank}"),
+        Duration::from_secs(90),
+        || {
+            let trees =
+                cluster.run("ceph", &["tell", &format!("mds.cephfs:{rank}"), "get", "subtrees"]).ok()?;
+            let trees: serde_json::Value = serde_json::from_str(&trees).ok()?;
+            let here = trees.as_array()?.iter().any(|tree| {
+                let path =
+                    tree.get("dir").and_then(|dir| dir.get("path")).and_then(serde_json::Value::as_str);
+                let first = tree.get("auth_first").and_then(serde_json::Value::as_u64);
+                path == Some(&format!("/{directory}")) && first == Some(rank as u64)
+            });
+            here.then_some(())
+        },
+    )
+}
+
+#[test]
+fn a_part_of_the_tree_can_be_mounted_and_named_in_every_way_that_people_do() -> Result<()> {
+    if left_out() {
+        return Ok(());
+    }
+    let cluster = Cluster::shared_files()?;
+    let reference = cluster.ceph_fuse(&[])?;
+    let restricted = expected(cluster, &reference, "tst1")?;
+    let (mon, mon_host, key) = (cluster.mon(), cluster.mon_host(), cluster.key_of("tst1")?);
+    let keyring = format!("[client.tst1]\n\tkey = {key}\n");
+    let (user, secret) = (("id", "tst1"), ("key", key.as_str()));
+    let at_mon = |scheme: &str, path: &str| format!("{scheme}://{mon}{path}");
+    let cases: &[(String, &[(&str, &str)])] = &[
+        (at_mon("ceph", "/tst1"), &[user, secret]),
+        (at_mon("ceph", "/tst1/"), &[user, secret]),
+        (at_mon("cephfs", "/tst1"), &[("user", "tst1"), secret]),
+        (at_mon("ceph", ""), &[("name", "client.tst1"), secret, ("path", "/tst1")]),
+        (at_mon("ceph", "/"), &[user, secret, ("path", "tst1"), ("fs", "cephfs")]),
+        (at_mon("ceph", "/tst1"), &[user, ("keyring", &keyring)]),
+        ("ceph:///tst1".to_owned(), &[user, secret, ("mon_host", mon_host), ("fsid", cluster.fsid())]),
+    ];
+    for (source, options) in cases {
+        let scratch = tempfile::tempdir()?;
+        let mut launch = Launch::mount_with("cephfs", source, &scratch.path().join("mnt"), scratch.path())?;
+        for (name, value) in *options {
+            launch = launch.long_option(name, value);
+        }
+        let mount = launch.start()?;
+        same(&restricted, &mount).with_context(|| format!("{source} with {options:?}"))?;
+    }
+    // The dash that was the undoing of many a provisioner.
+    let at = mounted(cluster, "/dir-with-dash/sub-dir", &[])?;
+    same(&expected(cluster, &reference, "dir-with-dash/sub-dir")?, &at.mount)
+}
+
+#[test]
+fn a_volume_of_ceph_csi_is_mounted_by_its_attributes() -> Result<()> {
+    if left_out() {
+        return Ok(());
+    }
+    let cluster = Cluster::shared_files()?;
+    let reference = cluster.ceph_fuse(&[])?;
+    let files = FluidFiles::new()?;
+    let user_key = files.write_secret("ceph", "userKey", &cluster.key_of("tst1")?)?;
+    files.write_config(&json!({
+        "mounts": [{
+            "mountPoint": "pvc://training", "name": "training",
+            "options": {"userID": "tst1", "userKey": user_key, "monitors": cluster.mon()},
+        }],
+        "targetPath": files.target(),
+        "persistentVolumeAttrs": {"training": {
+            "driver": "cephfs.csi.ceph.com",
+            "volumeHandle": "0001-0024-b9127830-b0cc-4e34-aa47-9d1a2e9949a8-0000000000000001-8f0b1d4e",
+            "volumeAttributes": {
+                "clusterID": cluster.fsid(), "fsName": "cephfs", "subvolumeName": "csi-vol-8f0b1d4e", "subvolumePath": "/tst1",
+                "storage.kubernetes.io/csiProvisionerIdentity": "1714060800000-8081-cephfs.csi.ceph.com",
+            },
+            "nodeStageSecretRef": {"name": "csi-cephfs-secret", "namespace": "ceph"},
+        }},
+        "persistentVolumeMountOptions": {"training": null},
+        "accessModes": ["ReadOnlyMany"],
+    }))?;
+    let launch = Launch::bare_run(&files).arg("--plugin").arg(plugin("cephfs")?);
+    let mount = launch.arg("--allow-net").arg("127.0.0.1").start()?;
+    same(&expected(cluster, &reference, "tst1")?, &mount)
+}
+
+#[test]
+fn free_space_is_that_of_the_quota_at_the_root() -> Result<()> {
+    if left_out() {
+        return Ok(());
+    }
+    let cluster = Cluster::shared_files()?;
+    for path in ["/quota", "/quota/inner"] {
+        let reference = cluster.ceph_fuse(&["-r", path])?;
+        let at = mounted(cluster, path, &[])?;
+        let (theirs, ours) =
+            (rustix::fs::statvfs(reference.root())?, rustix::fs::statvfs(at.mount.target())?);
+        for (what, theirs, ours) in [
+            ("size", theirs.f_blocks * theirs.f_frsize, ours.f_blocks * ours.f_frsize),
+            ("free", theirs.f_bfree * theirs.f_frsize, ours.f_bfree * ours.f_frsize),
+            ("available", theirs.f_bavail * theirs.f_frsize, ours.f_bavail * ours.f_frsize),
+        ] {
+            ensure!(theirs == ours, "{path}: {what} is {ours} instead of {theirs}");
+        }
+    }
+    let (reference, at) = (cluster.ceph_fuse(&[])?, mounted(cluster, "/", &[])?);
+    let size = |path: &Path| rustix::fs::statvfs(path).map(|said| said.f_blocks * said.f_frsize);
+    let (theirs, ours) = (size(reference.root())?, size(at.mount.target())?);
+    // What is stored meanwhile changes what pools could hold.
+    ensure!(theirs.abs_diff(ours) < theirs / 20, "the size of all is {ours} instead of {theirs}");
+    Ok(())
+}
+
+/// What another user than root gets of these files.
+fn as_somebody(root: &Path, path: &str) -> Result<String> {
+    let path = root.join(path);
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "1000", "--regid", "5", "--clear-groups", "cat"]).arg(path);
+    let output = within("read as somebody", SOON, move || command.output())??;
+    Ok(String::from_utf8_lossy(if output.status.success() { &output.stdout } else { &output.stderr })
+        .into_owned())
+}
+
+#[test]
+fn modes_and_owners_decide_who_may_read() -> Result<()> {
+    if left_out() {
+        return Ok(());
+    }
+    let at = mounted(Cluster::shared_files()?, "/kinds", &[])?;
+    let read = |path: &str| as_somebody(at.mount.target(), path);
+    assert_eq!(read("file")?, "a file\n");
+    assert_eq!(read("setuid")?, "setuid", "its owner");
+    let said = read("nothing")?;
+    ensure!(said.contains("Permission denied"), "a file of mode 0: {said}");
+    let said = read("closed/any")?;
+    ensure!(said.contains("Permission denied"), "a directory of mode 0700: {said}");
+    Ok(())
+}
+
+#[test]
+fn reads_at_any_place_by_many_at_once_get_their_bytes() -> Result<()> {
+    if left_out() {
+        return Ok(());
+    }
+    let seed = Prng::seed_from_env(6);
+    eprintln!("WASMOUNT_SEED={seed}");
+    let cluster = Cluster::shared_files()?;
+    let reference = cluster.ceph_fuse(&[])?;
+    let at = mounted(cluster, "/", &[])?;
+    for name in [
+        "data/plain",
+        "data/striped",
+        "data/striped-small",
+        "data/layout/inherited",
+        "data/sparse",
+        "data/regrown-twice",
+        "inline/grown",
+        "snapshots/.snap/first/partly",
+    ] {
+        let expected = Arc::new(std::fs::read(reference.path(name))?);
+        let readers: Vec<_> = (0..4)
+            .map(|reader| {
+                let (path, expected) = (at.mount.path(name), Arc::clone(&expected));
+                std::thread::spawn(move || read_anywhere(&path, &expected, Prng::new(seed + reader)))
+            })
+            .collect();
+        for reader in readers {
+            within(name, WHOLE_TREE, move || reader.join())?
+                .map_err(|_| anyhow::anyhow!("{name}: a reader panicked"))??;
+        }
+    }
+    Ok(())
+}
+
+fn read_anywhere(path: &Path, expected: &[u8], mut prng: Prng) -> Result<()> {
+    let file = File::open(path)?;
+    let mut buffer = vec![0; 300_000];
+    for _ in 0..60 {
+        let offset = prng.below(expected.len());
+        let length = (1 + prng.below(buffer.len())).min(expected.len() - offset);
+        let (chunk, right) = (&mut buffer[..length], &expected[offset..offset + length]);
+        file.read_exact_at(chunk, offset as u64)?;
+        ensure!(chunk == right, "{length} at {offset} of {} differ", path.display());
+    }
+    // Beyond the end there is nothing, whatever was asked.
+    ensure!(file.read_at(&mut buffer, expected.len() as u64)? == 0);
+    Ok(())
+}
+
+#[test]
+fn what_is_only_in_the_directory_of_snapshots_cannot_be_made_there() -> Result<()> {
+    if left_out() {
+        return Ok(());
+    }
+    let at = mounted(Cluster::shared_files()?, "/snapshots", &[])?;
+    assert_eq!(names(at.mount.path(".snap"))??, ["first", "second with space"]);
+    assert_eq!(read(at.mount.path(".snap/first/changed"))??, b"before\n");
+    assert_eq!(read(at.mount.path("changed"))??, b"after, and longer\n");
+    let made = at.mount.path(".snap/mine");
+    let refused = within("mkdir", SOON, move || std::fs::create_dir(made))?.err().context("it was made")?;
+    assert_eq!(refused.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    Ok(())
+}

@@ -1,0 +1,346 @@
+//! A CephFS that loses servers, connections and its trust in the client while it is read: no wrong byte, and it comes back.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use wasmount_tests::bounded::{names, wait_for, within};
+use wasmount_tests::ceph::{CephFuse, Cluster, Errors, Seen, Setup, Tagged, Verifier, Via, left_out};
+use wasmount_tests::mount::{Launch, Mount};
+use wasmount_tests::prng::Prng;
+use wasmount_tests::process::Process;
+
+/// How long one fault may hold readers up beyond the time that it lasts.
+const HELD_UP: Duration = Duration::from_secs(40);
+/// How long a client that was thrown out may take to be back.
+const AFTER_EVICTION: Duration = Duration::from_secs(30);
+/// The size of the file whose data is read all the time: more than the mount may keep.
+const SIZE: usize = 160 << 20;
+/// Readers of data, and of files that the other client writes meanwhile. Together they are eight.
+const DATA_READERS: usize = 4;
+const WAYS: &[Via] = &[Via::Open, Via::Open, Via::Held, Via::Mapped];
+
+/// One cluster for all tests, which take turns.
+struct Scene {
+    cluster: Cluster,
+    expected: PathBuf,
+    /// Where the mounts run: a network of their own, one cable away.
+    network: Option<Network>,
+}
+
+fn scene() -> Result<&'static Scene> {
+    static SCENE: OnceLock<Result<Scene, String>> = OnceLock::new();
+    let make = || -> Result<Scene> {
+        let cluster = Cluster::of(&Setup { active_mds: 1, ..Setup::default() })?;
+        Scene::fill(cluster, None)
+    };
+    SCENE
+        .get_or_init(|| make().map_err(|error| format!("{error:#}")))
+        .as_ref()
+        .map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+impl Scene {
+    fn fill(cluster: Cluster, network: Option<Network>) -> Result<Self> {
+        let expected = cluster.dir().join("load");
+        std::fs::write(&expected, Prng::new(1).bytes(SIZE))?;
+        let writer = cluster.ceph_fuse(&[])?;
+        std::fs::copy(&expected, writer.path("load"))?;
+        for directory in ["tagged", "fresh"] {
+            std::fs::create_dir(writer.path(directory))?;
+        }
+        drop(writer);
+        Ok(Self { cluster, expected, network })
+    }
+}
+
+/// A mount and everybody who reads from it.
+struct Watched {
+    tagged: Tagged,
+    verifier: Verifier,
+    mount: Mount,
+    writer: CephFuse,
+    _scratch: tempfile::TempDir,
+}
+
+impl Watched {
+    fn start(scene: &Scene, errors: Errors) -> Result<Self> {
+        let scratch = tempfile::tempdir()?;
+        let launch = scene.cluster.launch_files("/", scratch.path())?;
+        // Next to nothing is kept, so that data has to come from the OSDs.
+        let launch = launch
+            .arg("--cache-size")
+            .arg("1MiB")
+            .arg("--memory")
+            .arg("96MiB")
+            .option("request-timeout", "60s");
+        let launch = match &scene.network {
+            Some(network) => network.launch(launch, &scene.cluster),
+            None => launch,
+        };
+        let mount = launch.start()?;
+        names(mount.target())?.with_context(|| format!("the log:\n{}", mount.log().text()))?;
+        let verifier = Verifier::start(&mount.path("load"), &scene.expected, DATA_READERS)?;
+        let writer = scene.cluster.ceph_fuse(&[])?;
+        let tagged = Tagged::start(&writer.path("tagged"), &mount.path("tagged"), 4, WAYS, errors)?;
+        let watched = Self { tagged, verifier, mount, writer, _scratch: scratch };
+        watched.gets_on(HELD_UP)?;
+        Ok(watched)
+    }
+
+    /// Data is read, files are opened, looked at and written again, and a directory that nobody has seen yet can be listed.
+    fn gets_on(&self, bound: Duration) -> Result<()> {
+        let log = || format!("the log:\n{}", self.mount.log().text());
+        self.verifier.wait_progress(bound).with_context(log)?;
+        self.tagged.wait_progress(bound).with_context(log)?;
+        let (name, start) = (format!("fresh/{}", self.verifier.so_far().by_second.len()), Instant::now());
+        let directory = self.writer.path(&name);
+        within("make a directory", bound, move || std::fs::create_dir_all(directory))??;
+        let path = self.mount.path(&name);
+        wait_for("a new directory is seen", bound, || {
+            let path = path.clone();
+            within("list a new directory", bound, move || std::fs::read_dir(path).is_ok()).ok()?.then_some(())
+        })
+        .with_context(log)?;
+        eprintln!("a new directory was seen after {:?}", start.elapsed());
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(Seen, wasmount_tests::ceph::Report)> {
+        let log = self.mount.log().clone();
+        let report = self.verifier.stop();
+        let seen = self.tagged.stop().with_context(|| format!("the log:\n{}", log.text()))?;
+        eprintln!(
+            "{} looks, slowest {:?}; {} versions, slowest {:?}; slowest read {:?}",
+            seen.looks, seen.slowest_look, seen.versions, seen.slowest_write, report.slowest
+        );
+        Ok((seen, report))
+    }
+}
+
+/// Reads from before `disturb` until after it: every byte right, no error, and nobody held up longer than `lasts` and what
+/// it takes to come back.
+fn undisturbed(lasts: Duration, disturb: impl FnOnce(&Cluster, &Watched) -> Result<()>) -> Result<()> {
+    let scene = scene()?;
+    let _turn = scene.cluster.exclusively();
+    undisturbed_at(scene, lasts, disturb)
+}
+
+fn undisturbed_at(
+    scene: &Scene,
+    lasts: Duration,
+    disturb: impl FnOnce(&Cluster, &Watched) -> Result<()>,
+) -> Result<()> {
+    let watched = Watched::start(scene, Errors::Fail)?;
+    disturb(&scene.cluster, &watched)?;
+    whole(&scene.cluster)?;
+    watched.gets_on(HELD_UP)?;
+    let log = watched.mount.log().clone();
+    let (seen, report) = watched.finish()?;
+    report.check().with_context(|| format!("the log:\n{}", log.text()))?;
+    let slowest = seen.slowest_look.max(report.slowest);
+    ensure!(slowest < lasts + HELD_UP, "a read took {slowest:?}");
+    Ok(())
+}
+
+/// Waits until every OSD is up, and an MDS is active and another stands by.
+fn whole(cluster: &Cluster) -> Result<()> {
+    wait_for("the cluster is whole", HELD_UP, || {
+        let json = |words: &[&str]| -> Option<Value> {
+            serde_json::from_str(&cluster.run("ceph", words).ok()?).ok()
+        };
+        let up = json(&["osd", "stat", "-f", "json"])?.get("num_up_osds")?.as_u64()?;
+        let map = json(&["fs", "dump", "-f", "json"])?;
+        let standbys = map.get("standbys")?.as_array()?.len();
+        let infos = map.get("filesystems")?.get(0)?.get("mdsmap")?.get("info")?.as_object()?;
+        let active =
+            infos.values().filter(|info| info.get("state").and_then(Value::as_str) == Some("up:active"));
+        (up == 3 && standbys == 1 && active.count() == 1).then_some(())
+    })
+}
+
+/// The MDS that is active: `mds.a` or `mds.b`.
+fn active(cluster: &Cluster) -> Result<String> {
+    let map: Value = serde_json::from_str(&cluster.run("ceph", &["fs", "dump", "-f", "json"])?)?;
+    let infos = map.get("filesystems").and_then(|all| all.get(0)?.get("mdsmap")?.get("info")?.as_object());
+    let infos = infos.context("a file system")?;
+    let active = infos.values().find(|info| info.get("state").and_then(Value::as_str) == Some("up:active"));
+    let name = active.and_then(|info| info.get("name")?.as_str()).context("an active MDS")?;
+    Ok(format!("mds.{name}"))
+}
+
+#[test]
+fn a_failover_to_the_mds_that_stands_by() -> Result<()> {
+    if left_out() {
+        return Ok(());
+    }
+    undisturbed(Duration::ZERO, |cluster, watched| {
+        for _ in 0..2 {
+            let before = active(cluster)?;
+            cluster.run("ceph", &["mds", "fail", "0"])?;
+            watched.gets_on(HELD_UP)?;
+            ensure!(active(cluster)? != before, "{before} has stayed what it was");
+            whole(cluster)?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn an_mds_that_is_killed_and_started_again() -> Result<()> {
+    if left_out() {
+        return Ok(());
+    }
+    undisturbed(Duration::from_secs(15), |cluster, watched| {
+        // The one that stands by is away, so that the same one has to come back.
+        let active = active(cluster)?;
+        let other = if active == "mds.a" { "mds.b" } else { "mds.a" };
+        cluster.daemon(other, "stop")?;
+        cluster.daemon(&active, "kill")?;
+        std::thread::sleep(Duration::from_secs(3));
+        cluster.daemon(&active, "start")?;
+        watched.gets_on(HELD_UP)?;
+        cluster.daemon(other, "start")
+    })
+}
+
+#[test]
+fn an_mds_that_dies_and_is_replaced() -> Result<()> {
+    if left_out() {
+        return Ok(());
+    }
+    undisturbed(Duration::from_secs(15), |cluster, watched| {
+        let active = active(cluster)?;
+        cluster.daemon(&active, "kill")?;
+        // `mds_beacon_grace` is 10 s here.
+        watched.gets_on(Duration::from_secs(15) + HELD_UP)?;
+        cluster.daemon(&active, "start")
+    })
+}
+
+#[test]
+fn osds_and_the_monitor_that_are_restarted_one_after_another() -> Result<()> {
+    if left_out() {
+        return Ok(());
+    }
+    undisturbed(Duration::ZERO, |cluster, watched| {
+        for daemon in ["osd.0", "osd.1", "osd.2", "mon.a"] {
+            cluster.daemon(daemon, "stop")?;
+            cluster.daemon(daemon, "start")?;
+            watched.gets_on(HELD_UP).with_context(|| daemon.to_owned())?;
+            whole(cluster)?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_client_that_is_evicted_comes_back_as_a_new_one() -> Result<()> {
+    if left_out() {
+        return Ok(());
+    }
+    let scene = scene()?;
+    let _turn = scene.cluster.exclusively();
+    let watched = Watched::start(scene, Errors::Count)?;
+    let clients = scene.cluster.run("ceph", &["tell", "mds.0", "client", "ls"])?;
+    let clients: Value = serde_json::from_str(&clients)?;
+    let of = |client: &Value| client.get("client_metadata")?.get("ceph_version").cloned();
+    let id = clients.as_array().into_iter().flatten().find_map(|client| {
+        // ceph-fuse says which Ceph it is of.
+        if of(client).is_some() { None } else { client.get("id")?.as_u64() }
+    });
+    let id = id.with_context(|| format!("which of these is wasmount? {clients}"))?;
+    scene.cluster.run("ceph", &["tell", "mds.0", "client", "evict", &format!("id={id}")])?;
+    let evicted = Instant::now();
+    watched.mount.log().wait_for(&["evicted"], HELD_UP)?;
+    watched.gets_on(AFTER_EVICTION)?;
+    eprintln!("back after {:?}", evicted.elapsed());
+    let log = watched.mount.log().clone();
+    let (seen, report) = watched.finish()?;
+    // What was open then may fail, and says so with an errno that means it.
+    for failure in report.failures.iter().chain(&seen.errors) {
+        let honest = ["os error 5)", "os error 116)", "os error 108)", "SIGBUS"]
+            .iter()
+            .any(|code| failure.contains(code));
+        ensure!(honest, "{failure}; the log:\n{}", log.text());
+    }
+    let last = report
+        .failures
+        .iter()
+        .filter_map(|failure| failure.strip_prefix("second ")?.split(':').next()?.parse::<u64>().ok());
+    eprintln!("{} reads failed, the last in second {:?}", report.failures.len(), last.max());
+    Ok(())
+}
+
+/// A network with one cable to this one: a mount in there reaches the cluster over it, and it can be pulled.
+struct Network {
+    holder: Process,
+    ours: String,
+}
+
+impl Network {
+    /// Addresses of RFC 2544's range, which nobody routes.
+    fn new() -> Result<Self> {
+        let number = std::process::id() % 16_000;
+        let (high, low) = (number / 64, number % 64 * 4);
+        let (ours, theirs) = (format!("198.18.{high}.{}", low + 1), format!("198.18.{high}.{}", low + 2));
+        let holder = Process::start("unshare".as_ref(), |command| {
+            command.args(["--net", "sleep", "infinity"]);
+        })?;
+        let network = Self { holder, ours };
+        let (name, id) = (format!("wm{number}"), network.holder.id().to_string());
+        let ip = |words: &[&str]| run("ip", words);
+        wait_for("a network", HELD_UP, || {
+            ip(&["link", "add", &name, "type", "veth", "peer", "name", "cable", "netns", &id]).ok()
+        })?;
+        ip(&["addr", "add", &format!("{}/30", network.ours), "dev", &name])?;
+        ip(&["link", "set", &name, "up"])?;
+        network.inside(&["addr", "add", &format!("{theirs}/30"), "dev", "cable"])?;
+        network.cable("up")?;
+        Ok(network)
+    }
+
+    fn inside(&self, words: &[&str]) -> Result<()> {
+        let namespace = format!("--net=/proc/{}/ns/net", self.holder.id());
+        run("nsenter", &[&[namespace.as_str(), "ip"], words].concat())
+    }
+
+    fn cable(&self, state: &str) -> Result<()> {
+        self.inside(&["link", "set", "cable", state])
+    }
+
+    fn launch(&self, launch: Launch, _: &Cluster) -> Launch {
+        let namespace = format!("--net=/proc/{}/ns/net", self.holder.id());
+        launch.replace_arg("--allow-net", &self.ours).under("nsenter", &[&namespace])
+    }
+}
+
+fn run(program: &str, words: &[&str]) -> Result<()> {
+    let output = Command::new(program).args(words).output().with_context(|| program.to_owned())?;
+    ensure!(output.status.success(), "{program} {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+#[test]
+fn a_network_that_is_gone_for_thirty_seconds() -> Result<()> {
+    if left_out() {
+        return Ok(());
+    }
+    let network = Network::new()?;
+    let setup = Setup { active_mds: 1, address: network.ours.clone(), ..Setup::default() };
+    let scene = Scene::fill(Cluster::of(&setup)?, Some(network))?;
+    let away = Duration::from_secs(30);
+    undisturbed_at(&scene, away, |_, watched| {
+        let network = scene.network.as_ref().context("a network")?;
+        network.cable("down")?;
+        std::thread::sleep(away);
+        network.cable("up")?;
+        let back = Instant::now();
+        watched.gets_on(HELD_UP)?;
+        eprintln!("back after {:?}", back.elapsed());
+        Ok(())
+    })
+}
