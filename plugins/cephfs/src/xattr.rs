@@ -68,7 +68,8 @@ pub fn answered(of: &Attributes, name: &[u8], about: &About) -> Result<Vec<u8>> 
                 None => directory(of, rest),
             },
             ("quota", Kind::Directory) => quota(of, rest),
-            ("snap", _) => {
+            // Of files and directories only, as other clients have it.
+            ("snap", Kind::Regular | Kind::Directory) => {
                 (rest == "btime" && of.snap_btime != UTime::default()).then(|| time(of.snap_btime))
             }
             _ if name == "cluster_fsid" => Some(about.fsid.clone()),
@@ -97,7 +98,8 @@ fn layout(of: &Attributes, about: &About) -> Option<String> {
 
 fn layout_field(of: &Attributes, field: &str, about: &About) -> Option<String> {
     let layout = &of.layout;
-    if layout.stripe_unit == 0 {
+    // The directory of snapshots looks like its directory, but nothing can be made in it.
+    if layout.stripe_unit == 0 || of.vino.is_snapshots() {
         return None;
     }
     Some(match field {
@@ -121,6 +123,7 @@ fn directory(of: &Attributes, what: &str) -> Option<String> {
         "rentries" => below.files.saturating_add(below.subdirs).to_string(),
         "rfiles" => below.files.to_string(),
         "rsubdirs" => below.subdirs.to_string(),
+        "rsnaps" => below.snaps.to_string(),
         "rbytes" => below.bytes.to_string(),
         "rctime" => time(below.ctime),
         "pin" => of.dir_pin.to_string(),
@@ -218,7 +221,7 @@ mod tests {
         let mut of = directory();
         (of.dir_files, of.dir_subdirs) = (10, 1);
         let ctime = UTime { seconds: 1_795_256_978, nanoseconds: 3_588_858 };
-        of.recursive = RecursiveStat { ctime, bytes: 1_093_227_651, files: 10, subdirs: 2 };
+        of.recursive = RecursiveStat { ctime, bytes: 1_093_227_651, files: 10, subdirs: 2, snaps: 0 };
         for (name, expected) in [
             ("entries", "11"),
             ("files", "10"),

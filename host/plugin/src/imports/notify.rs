@@ -97,10 +97,7 @@ fn item(item: wit::Invalidation) -> Result<Option<Invalidation>, Error> {
 type Forgetting = BoxFuture<'static, Result<(), Error>>;
 
 /// Checks what a guest wants to be forgotten, and where it goes. `None`: there is nothing to be done.
-fn accept(
-    state: &GuestState,
-    items: Vec<wit::Invalidation>,
-) -> Result<Option<(Forgetting, Room)>, Error> {
+fn accept(state: &GuestState, items: Vec<wit::Invalidation>) -> Result<Option<(Forgetting, Room)>, Error> {
     let (events, limits) = (&state.rights.events, &state.rights.limits);
     if items.len() > limits.invalidation {
         let count = items.len();

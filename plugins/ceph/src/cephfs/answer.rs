@@ -57,6 +57,8 @@ pub struct RecursiveStat {
     pub files: u64,
     /// Directories, itself included.
     pub subdirs: u64,
+    /// Snapshots.
+    pub snaps: u64,
 }
 
 /// Attributes of an inode.

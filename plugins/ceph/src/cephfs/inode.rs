@@ -202,6 +202,7 @@ impl Inode {
             bytes: stat.rbytes,
             files: stat.rfiles,
             subdirs: stat.rsubdirs,
+            snaps: stat.rsnaps,
         };
         a.quota = stat.quota;
         a.snap_btime = stat.snap_btime;

@@ -170,6 +170,7 @@ impl FsClient {
                 bytes: message.rbytes,
                 files: message.rfiles,
                 subdirs: message.rsubdirs,
+                snaps: inode.attributes.recursive.snaps,
             };
         }
     }
