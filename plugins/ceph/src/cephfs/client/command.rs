@@ -10,7 +10,7 @@ pub enum Command {
         /// With this rank.
         rank: Rank,
     },
-    /// Ask this, and call [`FsClient::replied`] or [`FsClient::failed`].
+    /// Ask this, and call [`FsClient::replied`](super::FsClient::replied) or [`FsClient::failed`](super::FsClient::failed).
     Request {
         /// Number of the request.
         number: u64,
