@@ -17,7 +17,7 @@ COHERENCE_SECONDS ?= 600
 # Seconds of fuzzing in `make soak`, shared by all targets.
 FUZZ_SECONDS ?= 600
 
-.PHONY: help build host plugins demo test oracle test-ceph20 check fmt bench bench-ceph soak fuzz
+.PHONY: help build host plugins image demo test image-context oracle test-ceph20 check fmt bench bench-ceph soak fuzz
 
 help: ## what the targets do
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -33,6 +33,11 @@ plugins:
 host:
 	cargo build --release --workspace --bins
 
+image: ## container images localhost/wasmount:VERSION (slim) and :VERSION-full, without a daemon or a registry
+	@./tests/tools/install.sh image
+	@$(MAKE) --no-print-directory plugins
+	./images/build
+
 demo: ## an embedded S3 server, mounted through s3.wasm from a sample config.json
 	@./tests/tools/install.sh demo
 	@$(MAKE) --no-print-directory plugins host
@@ -42,8 +47,14 @@ test: ## everything, against a real MinIO and a real Ceph, through real mounts
 	@./tests/tools/install.sh test
 	@$(MAKE) --no-print-directory check plugins
 	cargo build --release --workspace --bins --tests
+	@$(MAKE) --no-print-directory image-context
 	cargo test --release --workspace --no-fail-fast
 	@$(MAKE) --no-print-directory oracle
+
+# What the container tests build their images of.
+image-context:
+	@if [ "$${WASMOUNT_WITHOUT_CONTAINERS:-}" = 1 ]; then echo "left out: WASMOUNT_WITHOUT_CONTAINERS=1"; \
+	else ./images/build context; fi
 
 # CRUSH against crushtool and another implementation: a workspace of its own, as that one brings much with it.
 oracle:
@@ -54,7 +65,7 @@ test-ceph20: ## RBD and CephFS again, against Ceph 20 with its new keys, out of 
 	@./tests/tools/install.sh test-ceph20
 	@$(MAKE) --no-print-directory plugins host
 	CEPH_SUITE=sid cargo test --release -p wasmount-tests --no-fail-fast --test rbd --test rbd_errors --test rbd_faults \
-	  --test cephfs --test cephfs_errors --test cephfs_coherence --test cephfs_faults
+	  --test cephfs --test cephfs_errors --test cephfs_coherence --test cephfs_faults --test cephfs_ranks
 
 check: ## formatting, lints and documentation, warnings as errors
 	@./tests/tools/install.sh build

@@ -10,7 +10,8 @@
 //!     .text("region", "Region the bucket is in.")
 //!     .default_value("us-east-1")
 //!     .integer("depth", 1..=16, "How many directories deep to look.")
-//!     .secret("token", "Token for the store. Never leaves the host.");
+//!     .secret("token", "Token for the store. The plugin never sees it.")
+//!     .sent_to(&["endpoint"]);
 //! assert_eq!(options.into_specs().len(), 4);
 //! ```
 
@@ -20,7 +21,8 @@ use crate::bindings::wasmount::plugin::options::{
 use std::ops::RangeInclusive;
 
 /// The options a plugin takes. A method with a name adds an option, [`alias`](Self::alias),
-/// [`required`](Self::required), [`default_value`](Self::default_value) and [`reveal`](Self::reveal) refine the one added last.
+/// [`required`](Self::required), [`default_value`](Self::default_value), [`reveal`](Self::reveal) and [`sent_to`](Self::sent_to)
+/// refine the one added last.
 ///
 /// `doc` is one paragraph for the user: what it does, an example, what happens when it is wrong.
 #[derive(Debug, Default)]
@@ -86,10 +88,11 @@ impl Options {
         self.add(name, OptionKind::Endpoint(rule), doc)
     }
 
-    /// A credential: the plugin can use it for HMACs and headers, but not see it.
+    /// A credential: the plugin can sign with it (HMAC), but not see it. Where it may be sent as a header is said by
+    /// [`sent_to`](Self::sent_to).
     #[must_use]
     pub fn secret(self, name: &str, doc: &str) -> Self {
-        self.add(name, OptionKind::Secret(SecretRule { reveal: false }), doc)
+        self.add(name, OptionKind::Secret(SecretRule { reveal: false, sent_to: Vec::new() }), doc)
     }
 
     /// A file below the secrets directory whose content is not secret.
@@ -122,6 +125,18 @@ impl Options {
         self.refine(|spec| {
             if let OptionKind::Secret(rule) = &mut spec.kind {
                 rule.reveal = true;
+            }
+        })
+    }
+
+    /// Where the host may send the last option, a secret, in a header
+    /// ([`Request::secret_header`](crate::http::Request::secret_header)): names of `endpoint` options, and templates as they are given
+    /// to [`Description::origin_template`](crate::Description::origin_template).
+    #[must_use]
+    pub fn sent_to(self, origins: &[&str]) -> Self {
+        self.refine(|spec| {
+            if let OptionKind::Secret(rule) = &mut spec.kind {
+                rule.sent_to = origins.iter().map(|origin| (*origin).into()).collect();
             }
         })
     }
@@ -166,10 +181,17 @@ mod tests {
             .reveal()
             .text("region", "r")
             .default_value("us-east-1")
+            .secret("token", "t")
+            .sent_to(&["endpoint"])
             .into_specs();
         assert_eq!(table[0].aliases, ["url", "minio-url"]);
         assert!(table[0].required && !table[1].required);
-        assert!(matches!(table[1].kind, OptionKind::Secret(SecretRule { reveal: true })));
+        assert!(
+            matches!(&table[1].kind, OptionKind::Secret(SecretRule { reveal: true, sent_to }) if sent_to.is_empty())
+        );
+        assert!(
+            matches!(&table[3].kind, OptionKind::Secret(SecretRule { reveal: false, sent_to }) if *sent_to == ["endpoint"])
+        );
         assert_eq!(table[2].default.as_deref(), Some("us-east-1"));
         assert!(table[1].default.is_none());
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use wasmount_tests::bounded::{names, wait_for, within};
-use wasmount_tests::ceph::{CephFuse, Cluster, Errors, Seen, Setup, Tagged, Verifier, Via, left_out};
+use wasmount_tests::ceph::{CephFuse, Cluster, Errors, Report, Seen, Setup, Tagged, Verifier, Via, left_out};
 use wasmount_tests::mount::{Launch, Mount};
 use wasmount_tests::prng::Prng;
 use wasmount_tests::process::Process;
@@ -109,7 +109,7 @@ impl Watched {
         Ok(())
     }
 
-    fn finish(self) -> Result<(Seen, wasmount_tests::ceph::Report)> {
+    fn finish(self) -> Result<(Seen, Report)> {
         let log = self.mount.log().clone();
         let report = self.verifier.stop();
         let seen = self.tagged.stop().with_context(|| format!("the log:\n{}", log.text()))?;
@@ -260,19 +260,74 @@ fn a_client_that_is_evicted_comes_back_as_a_new_one() -> Result<()> {
     eprintln!("back after {:?}", evicted.elapsed());
     let log = watched.mount.log().clone();
     let (seen, report) = watched.finish()?;
-    // What was open then may fail, and says so with an errno that means it.
+    // Nothing is promised to who only reads: what was under way is asked for again in the new client's name.
+    report.check().with_context(|| format!("the log:\n{}", log.text()))?;
+    honest(&report, &seen).with_context(|| format!("the log:\n{}", log.text()))
+}
+
+/// Fails if anything was wrong, or failed with an errno that does not mean a lost server or a file that is gone. Returns how much failed.
+fn honest(report: &Report, seen: &Seen) -> Result<()> {
     for failure in report.failures.iter().chain(&seen.errors) {
         let honest = ["os error 5)", "os error 116)", "os error 108)", "SIGBUS"]
             .iter()
             .any(|code| failure.contains(code));
-        ensure!(honest, "{failure}; the log:\n{}", log.text());
+        ensure!(honest, "{failure}");
     }
-    let last = report
-        .failures
-        .iter()
-        .filter_map(|failure| failure.strip_prefix("second ")?.split(':').next()?.parse::<u64>().ok());
-    eprintln!("{} reads failed, the last in second {:?}", report.failures.len(), last.max());
+    eprintln!("{} reads and {} looks failed", report.failures.len(), seen.errors.len());
     Ok(())
+}
+
+/// Files in `heavy`, and how much each weighs: together three times what a mount of [`Watched`] gives its plugins for their memories.
+const HEAVY: (usize, usize) = (600, 60_000);
+
+/// A directory whose entries a client has to know with all their extended attributes.
+fn heavy(scene: &Scene) -> Result<()> {
+    let writer = scene.cluster.ceph_fuse(&[])?;
+    let (files, weight) = HEAVY;
+    std::fs::create_dir(writer.path("heavy"))?;
+    let value = Prng::new(2).bytes(weight);
+    for number in 0..files {
+        let path = writer.path(format!("heavy/{number}"));
+        std::fs::write(&path, "")?;
+        rustix::fs::setxattr(&path, "user.weight", &value, rustix::fs::XattrFlags::empty())?;
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "open fault: with its memory nearly full the plugin sometimes receives nothing any more instead of dying; its calls end at their deadline"]
+fn a_plugin_that_wants_more_memory_than_it_gets_and_dies() -> Result<()> {
+    if left_out() {
+        return Ok(());
+    }
+    let scene = scene()?;
+    let _turn = scene.cluster.exclusively();
+    heavy(scene)?;
+    // An MDS does not learn that a client has died: what that had may not be changed by others until its session is stale.
+    let stale = Duration::from_secs(30);
+    scene.cluster.run("ceph", &["fs", "set", "cephfs", "session_timeout", "30"])?;
+    let watched = Watched::start(scene, Errors::Count)?;
+    let log = watched.mount.log().clone();
+    let deaths = || log.lines_with(&["\"level\":\"ERROR\"", "plugin died", "raise --memory"]).len();
+    for _ in 0..2 {
+        let (directory, before, begin) = (watched.mount.path("heavy"), deaths(), Instant::now());
+        let listed = within("list what is too much", HELD_UP, move || {
+            std::fs::read_dir(directory)?.map(|entry| entry?.metadata()).collect::<std::io::Result<Vec<_>>>()
+        })?;
+        // The instance that comes next is asked for the rest, and has room for that, or not.
+        match listed {
+            Ok(all) => ensure!(all.len() == HEAVY.0, "{} entries are listed", all.len()),
+            Err(error) => ensure!(error.raw_os_error() == Some(5), "{error}; the log:\n{}", log.text()),
+        }
+        ensure!(deaths() > before, "it was not too much; the log:\n{}", log.text());
+        eprintln!("it died {} times within {:?}", deaths() - before, begin.elapsed());
+        // What nobody changes is read on by the next instance at once.
+        watched.verifier.wait_progress(AFTER_EVICTION)?;
+        watched.gets_on(stale + HELD_UP)?;
+    }
+    scene.cluster.run("ceph", &["fs", "set", "cephfs", "session_timeout", "60"])?;
+    let (seen, report) = watched.finish()?;
+    honest(&report, &seen).with_context(|| format!("the log:\n{}", log.text()))
 }
 
 /// A network with one cable to this one: a mount in there reaches the cluster over it, and it can be pulled.
@@ -325,7 +380,6 @@ fn run(program: &str, words: &[&str]) -> Result<()> {
 }
 
 #[test]
-#[ignore = "open question: one read of many ends with ETIMEDOUT after 25 s, within its deadline"]
 fn a_network_that_is_gone_for_thirty_seconds() -> Result<()> {
     if left_out() {
         return Ok(());

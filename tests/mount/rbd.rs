@@ -248,6 +248,46 @@ fn reads_at_any_place_by_many_at_once_get_their_bytes() -> Result<()> {
     Ok(())
 }
 
+/// What is received for one read lies in memory until all of it is there. Reads of several objects each, begun without room for
+/// all of them, once held what the others needed until they timed out, 25 s later.
+#[test]
+fn many_streams_with_little_memory_do_not_wait_for_each_other() -> Result<()> {
+    const STREAMS: usize = 12;
+    const EACH: usize = 8 << 20;
+    if left_out() {
+        return Ok(());
+    }
+    let cluster = Cluster::shared()?;
+    cluster.run("ceph", &["osd", "pool", "create", "streams", "8"])?;
+    cluster.run("ceph", &["osd", "pool", "application", "enable", "streams", "rbd"])?;
+    let source = cluster.dir().join("streams");
+    let words = (0..STREAMS * EACH / 8)
+        .flat_map(|word| (word as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
+    let expected: std::sync::Arc<[u8]> = words.collect();
+    std::fs::write(&source, &expected)?;
+    cluster.run("rbd", &["import", "--no-progress", &source.to_string_lossy(), "streams/wide"])?;
+    let at = mounted(cluster, "streams", |launch| launch.arg("--memory").arg("48MiB"))?;
+    let readers: Vec<_> = (0..STREAMS)
+        .map(|stream| {
+            let (path, expected) = (at.mount.path("wide"), expected.clone());
+            std::thread::spawn(move || -> Result<()> {
+                let (file, mut buffer) = (File::open(path)?, vec![0; 1 << 20]);
+                for offset in (stream * EACH..(stream + 1) * EACH).step_by(buffer.len()) {
+                    file.read_exact_at(&mut buffer, offset as u64)?;
+                    ensure!(buffer == expected[offset..offset + buffer.len()], "1 MiB at {offset} differs");
+                }
+                Ok(())
+            })
+        })
+        .collect();
+    within("read all streams", Duration::from_secs(20), move || -> Result<()> {
+        for reader in readers {
+            reader.join().map_err(|_| anyhow::anyhow!("a reader panicked"))??;
+        }
+        Ok(())
+    })?
+}
+
 fn output(program: &str, arguments: &[&str]) -> Result<(bool, String)> {
     let output = Command::new(program).args(arguments).output().with_context(|| program.to_owned())?;
     Ok((output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()))

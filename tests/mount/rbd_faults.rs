@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use wasmount_tests::bounded::wait_for;
+use wasmount_tests::ceph::fio::{self, Fio};
 use wasmount_tests::ceph::{Cluster, Modes, Report, Verifier, left_out};
 use wasmount_tests::mount::Mount;
 use wasmount_tests::prng::Prng;
@@ -19,7 +20,11 @@ const QUIET: usize = 4;
 /// The size of the image: too large to be taken whole by one read-ahead, and small enough to be imported at once.
 const SIZE: usize = 48 << 20;
 
-/// One cluster for all tests, which take turns. Pool `two` keeps each object twice, pool `one` once.
+/// The size of the image that fio reads and verifies.
+const CHECKED: usize = 24 << 20;
+
+/// One cluster for all tests, which take turns. Pool `two` keeps each object twice, pool `one` once. Each has an image `load`, whose bytes
+/// are known here, and an image `checked`, whose blocks fio knows.
 struct Scene {
     cluster: Cluster,
     expected: PathBuf,
@@ -36,9 +41,13 @@ fn scene() -> Result<&'static Scene> {
             cluster.run("ceph", &["osd", "pool", "application", "enable", pool, "rbd"])?;
         }
         cluster.run("ceph", &["osd", "pool", "set", "one", "size", "1", "--yes-i-really-mean-it"])?;
+        let checked = cluster.dir().join("checked");
+        fio::write(&checked, CHECKED)?;
         for pool in ["one", "two"] {
-            let (file, image) = (expected.to_string_lossy(), format!("{pool}/load"));
-            cluster.run("rbd", &["import", "--no-progress", &file, &image])?;
+            for (file, name) in [(&expected, "load"), (&checked, "checked")] {
+                let (file, image) = (file.to_string_lossy(), format!("{pool}/{name}"));
+                cluster.run("rbd", &["import", "--no-progress", &file, &image])?;
+            }
         }
         Ok(Scene { cluster, expected })
     };
@@ -48,10 +57,11 @@ fn scene() -> Result<&'static Scene> {
         .map_err(|error| anyhow::anyhow!("{error}"))
 }
 
-/// A mount of a pool, and readers of its image.
+/// A mount of a pool, and readers of its images.
 struct Watched {
-    mount: Mount,
+    fio: Fio,
     verifier: Verifier,
+    mount: Mount,
     _scratch: tempfile::TempDir,
 }
 
@@ -61,7 +71,9 @@ impl Watched {
         let mount = scene.cluster.launch(pool, scratch.path())?.start()?;
         let verifier = Verifier::start(&mount.path("load"), &scene.expected, 4)?;
         verifier.wait_progress(HELD_UP)?;
-        Ok(Self { mount, verifier, _scratch: scratch })
+        let fio = Fio::start(&mount.path("checked"), scratch.path());
+        fio.wait_progress(HELD_UP).with_context(|| format!("the log:\n{}", mount.log().text()))?;
+        Ok(Self { fio, verifier, mount, _scratch: scratch })
     }
 }
 
@@ -74,10 +86,16 @@ fn undisturbed(pools: &[&str], disturb: impl FnOnce(&Cluster, &[Watched]) -> Res
     let disturbed: Vec<_> = watched.iter().map(|each| each.verifier.second()).collect();
     disturb(&scene.cluster, &watched)?;
     whole(&scene.cluster)?;
-    watched.iter().try_for_each(|each| each.verifier.wait_progress(HELD_UP))?;
+    for each in &watched {
+        each.verifier.wait_progress(HELD_UP)?;
+        each.fio.wait_progress(HELD_UP).with_context(|| format!("the log:\n{}", each.mount.log().text()))?;
+    }
     std::thread::sleep(Duration::from_secs(QUIET as u64 + 1));
     for ((each, pool), disturbed) in watched.into_iter().zip(pools).zip(disturbed) {
         let calm = each.verifier.second() - QUIET;
+        let passes =
+            each.fio.stop().with_context(|| format!("pool {pool}; the log:\n{}", each.mount.log().text()))?;
+        eprintln!("pool {pool}: fio has read and verified the image {passes} times");
         let report = each.verifier.stop();
         report.check().with_context(|| format!("pool {pool}; the log:\n{}", each.mount.log().text()))?;
         speed_is_back(pool, &report, disturbed, calm)?;

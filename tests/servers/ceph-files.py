@@ -250,6 +250,12 @@ def snapshots():
     os.link(path("snapshots/linked"), path("outside-the-snapshots"))
     written[b"outside-the-snapshots".hex()] = written[b"snapshots/linked".hex()]
     os.setxattr(path("snapshots/changed"), "user.when", b"before")
+    # What the MDS has been told before the snapshot is the same inode in the snapshot and outside.
+    put("snapshots/settled", b"never changed again\n")
+    os.setxattr(path("snapshots/settled"), "user.when", b"long before")
+    settled = os.open(path("snapshots/settled"), os.O_RDONLY)
+    os.fsync(settled)
+    os.close(settled)
     os.symlink(b"changed", path("snapshots/link"))
 
     def snap(where, name):

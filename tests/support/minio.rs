@@ -25,6 +25,7 @@ pub struct Minio {
     dir: TempDir,
     port: u16,
     ca: Option<PrivateCa>,
+    environment: Vec<(String, String)>,
 }
 
 impl Minio {
@@ -33,7 +34,15 @@ impl Minio {
     /// # Errors
     /// When the binary is missing (`make test` builds it) or it does not come up.
     pub fn start() -> Result<Self> {
-        Self::start_with(None)
+        Self::start_with(None, Vec::new())
+    }
+
+    /// Starts a server that speaks plain HTTP, with further settings in its environment.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_configured(environment: Vec<(String, String)>) -> Result<Self> {
+        Self::start_with(None, environment)
     }
 
     /// Starts a server that speaks HTTPS with a certificate of a private authority.
@@ -41,10 +50,10 @@ impl Minio {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_tls() -> Result<Self> {
-        Self::start_with(Some(PrivateCa::new()?))
+        Self::start_with(Some(PrivateCa::new()?), Vec::new())
     }
 
-    fn start_with(ca: Option<PrivateCa>) -> Result<Self> {
+    fn start_with(ca: Option<PrivateCa>, environment: Vec<(String, String)>) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("wasmount-minio-").tempdir().context("make a directory")?;
         std::fs::create_dir(dir.path().join("data")).context("make a data directory")?;
         std::fs::create_dir(dir.path().join("certs")).context("make a certificate directory")?;
@@ -53,7 +62,7 @@ impl Minio {
             std::fs::write(dir.path().join("certs/public.crt"), leaf.certificate)?;
             std::fs::write(dir.path().join("certs/private.key"), leaf.key)?;
         }
-        let mut minio = Self { process: None, dir, port: 0, ca };
+        let mut minio = Self { process: None, dir, port: 0, ca, environment };
         // Another process may take the port between our look and MinIO's start, so try a few.
         let mut failure = None;
         for _ in 0..5 {
@@ -73,6 +82,7 @@ impl Minio {
     pub fn resume(&mut self) -> Result<()> {
         let root = self.dir.path().to_path_buf();
         let address = format!("127.0.0.1:{}", self.port);
+        let environment = self.environment.clone();
         let mut process = Process::start(&paths::minio()?, |command| {
             command.args(["server", "--quiet", "--address", &address, "--certs-dir"]);
             command.arg(root.join("certs")).arg(root.join("data"));
@@ -80,6 +90,7 @@ impl Minio {
             command.env("MINIO_ROOT_USER", credentials.access_key);
             command.env("MINIO_ROOT_PASSWORD", credentials.secret_key);
             command.env("MINIO_BROWSER", "off").env("MINIO_UPDATE", "off").env("HOME", &root);
+            command.envs(environment);
         })?;
         let client = self.client()?;
         let ended = wait_for("MinIO answers", START, || {

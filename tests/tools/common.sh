@@ -20,3 +20,19 @@ as_root() {
   else die "'$*' needs root: run as root or install sudo"
   fi
 }
+
+# in_namespace ROOT COMMAND…: a command of another system in the directory ROOT, with what it needs of this one. Mounts are in a
+# namespace of its own, so nothing stays mounted, whatever ends first. CEPH_BIND names a directory to be found at the same path.
+in_namespace() {
+  exec unshare --mount --propagation private -- bash -euc '
+    root=$1 bind=$2; shift 2
+    for each in /proc /dev /sys; do mount --rbind "$each" "$root$each"; done
+    if [ -n "$bind" ]; then mkdir -p "$root$bind"; mount --bind "$bind" "$root$bind"; fi
+    exec chroot "$root" "$@"' in_namespace "$1" "${CEPH_BIND:-}" "${@:2}"
+}
+
+# apt_settings: this machine's proxies, and whether an outdated mirror will do.
+apt_settings() {
+  apt-config dump 2>/dev/null | grep '^Acquire::[a-z]*::Proxy' || true
+  if [ -n "${WASMOUNT_STALE_MIRROR:-}" ]; then echo 'Acquire::Check-Valid-Until "false";'; fi
+}

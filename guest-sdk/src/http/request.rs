@@ -80,7 +80,8 @@ impl<'a> Request<'a> {
         self
     }
 
-    /// Adds a header whose value is `prefix` and the text of a secret, which the plugin need not see.
+    /// Adds a header whose value is `prefix` and the text of a secret, which the plugin need not see. The host refuses it for
+    /// origins that the secret's option does not name ([`Options::sent_to`](crate::Options::sent_to)).
     #[must_use]
     pub fn secret_header(mut self, name: &str, prefix: &str, secret: &'a Secret) -> Self {
         self.0.secret_headers.push(wire::SecretHeader { name: name.into(), prefix: prefix.into(), secret });

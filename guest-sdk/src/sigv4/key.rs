@@ -29,6 +29,42 @@ impl SigningSecret for Secret {
     }
 }
 
+/// A secret key in the plugin's own memory, because it came there in an answer: temporary credentials. What an option names is a
+/// [`Secret`], which stays in the host.
+pub struct ClearSecret {
+    text: String,
+    generation: u64,
+}
+
+impl ClearSecret {
+    /// A key with a number that no other key signed with by the same [`Signer`](super::Signer) has.
+    pub fn new(text: impl Into<String>, generation: u64) -> Self {
+        Self { text: text.into(), generation }
+    }
+
+    /// Whether this is the text of the key.
+    pub fn is(&self, text: &str) -> bool {
+        self.text == text
+    }
+}
+
+impl fmt::Debug for ClearSecret {
+    /// Without the key.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("ClearSecret").field("generation", &self.generation).finish_non_exhaustive()
+    }
+}
+
+impl SigningSecret for ClearSecret {
+    fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn hmac(&self, prefix: &[u8], data: &[u8]) -> Result<Vec<u8>> {
+        hmac_sha256(&[prefix, self.text.as_bytes()].concat(), data)
+    }
+}
+
 /// The last signing key: good for a day, as long as the secret is the same.
 #[derive(Default)]
 pub(super) struct KeyCache(RefCell<Option<Derived>>);

@@ -10,7 +10,7 @@
 mod canonical;
 mod key;
 
-pub use key::SigningSecret;
+pub use key::{ClearSecret, SigningSecret};
 
 use crate::{Result, Timestamp, time};
 use key::{KeyCache, hex, hmac_sha256, sha256};

@@ -123,6 +123,15 @@ fn the_key_is_derived_once_a_day_and_generation() {
 }
 
 #[test]
+fn a_key_in_memory_signs_alike_and_is_not_shown() {
+    let (kept, clear) = (Key::new(SECRET), ClearSecret::new(SECRET, 7));
+    assert_eq!(clear.hmac(b"AWS4", b"20130524").unwrap(), kept.hmac(b"AWS4", b"20130524").unwrap());
+    assert_eq!(clear.generation(), 7);
+    assert!(clear.is(SECRET) && !clear.is(ACCESS_KEY));
+    assert!(!format!("{clear:?}").contains(SECRET));
+}
+
+#[test]
 fn the_session_token_is_sent_and_signed() {
     let key = Key::new(SECRET);
     let identity = Identity { access_key: ACCESS_KEY, secret: &key, session_token: Some("t0ken") };

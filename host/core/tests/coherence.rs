@@ -48,6 +48,8 @@ impl History {
 
 struct World {
     store: Arc<MemoryFiles>,
+    /// The store gives rights for a moment where others write, so nobody need be shown anything without one.
+    momentary: bool,
     kernel: Arc<Kernel>,
     history: History,
     seed: u64,
@@ -218,8 +220,8 @@ impl World {
 
     async fn read(&self, random: &mut Random, file: &OpenFile, first: usize) {
         let number = self.number(file);
-        // Through a file that nobody may keep anything of, pages are a little late.
-        let strict = self.store.holds_data(number);
+        // Where the store refuses the right to a file that others write, pages are a little late.
+        let strict = self.momentary || self.store.holds_data(number);
         let first = if strict { first } else { self.history.at(Instant::now() - LAG) };
         let from = random.below(5);
         let pages = from..from + 1 + random.below(4);
@@ -306,8 +308,10 @@ async fn history(seed: u64) -> usize {
         data_versions: random.percent(70),
         delay_us: [0, 1, 3000, 8000][random.below(4) as usize],
         max_read: [4096, 10_000, 1 << 20][random.below(3) as usize],
+        momentary: random.percent(60),
         ..FilesOptions::default()
     };
+    let momentary = options.momentary;
     let store = MemoryFiles::new(options, seed);
     let cache = MemoryCache::new(CacheFaults { seed, opens: 10, offers: 10, reads: 10 });
     let fs = files_mount(&store, &cache);
@@ -329,7 +333,7 @@ async fn history(seed: u64) -> usize {
         history.add(now);
     };
     store.change(Vec::new(), begin).await;
-    let world = Arc::new(World { store, kernel, history, seed });
+    let world = Arc::new(World { store, momentary, kernel, history, seed });
     let mut tasks = Vec::new();
     for process in 0..2 + random.below(3) {
         let world = world.clone();

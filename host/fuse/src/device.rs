@@ -5,13 +5,14 @@
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
-use wasmount_types::Ino;
+use wasmount_types::{Ino, Name};
 
 /// `struct fuse_out_header`: length of the whole message, error or code, request.
 const HEADER: usize = 16;
 
 /// `enum fuse_notify_code`.
 const NOTIFY_INVAL_INODE: i32 = 2;
+const NOTIFY_INVAL_ENTRY: i32 = 3;
 const NOTIFY_STORE: i32 = 4;
 const NOTIFY_INC_EPOCH: i32 = 8;
 
@@ -59,6 +60,18 @@ impl Device {
     /// Drops the attributes of a node, and nothing else. Waits for nothing. Whether the kernel knows the node.
     pub(crate) fn drop_attributes(&self, ino: Ino) -> io::Result<bool> {
         self.inval_inode(ino, -1, 0)
+    }
+
+    /// Drops a name of a directory and what the kernel knows below it. Waits for the lock of the directory, which LOOKUPs and READDIRs hold that have not
+    /// been answered. Whether the kernel knew it.
+    pub(crate) fn drop_name(&self, parent: Ino, name: &Name) -> io::Result<bool> {
+        let bytes = name.as_bytes();
+        let length = u32::try_from(bytes.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        // `fuse_notify_inval_entry_out`: directory, length of the name, flags; then the name, which ends with a zero that is not counted.
+        let mut body = [0; 16];
+        body[..8].copy_from_slice(&parent.0.to_ne_bytes());
+        body[8..12].copy_from_slice(&length.to_ne_bytes());
+        known(self.write(NOTIFY_INVAL_ENTRY, 0, &[&body, &[bytes, &[0]].concat()]))
     }
 
     /// Makes every cached name and listing be asked for again. Waits for nothing.
@@ -148,6 +161,10 @@ mod tests {
         assert_eq!(nothing, (2, vec![5, -1, 0]), "not up to the end");
         assert_eq!(words(&written(|device| device.drop_attributes(Ino(5)))), (2, vec![5, -1, 0]));
         assert_eq!(words(&written(Device::next_epoch)), (8, vec![]));
+
+        let name = Name::new(b"seven77".as_slice()).unwrap();
+        let entry = written(|device| device.drop_name(Ino(5), &name));
+        assert_eq!(words(&entry), (3, vec![5, 7, i64::from_ne_bytes(*b"seven77\0")]));
     }
 
     #[test]

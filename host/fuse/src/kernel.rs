@@ -9,8 +9,9 @@ use std::future::ready;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use tokio::sync::oneshot;
 use wasmount_core::ports::{BoxFuture, KernelPages};
-use wasmount_types::Ino;
+use wasmount_types::{Ino, Name};
 
 /// The threads behind [`KernelPages`]. They hold the connection until [`end`](Self::end).
 pub(crate) struct KernelSide {
@@ -76,6 +77,28 @@ impl KernelPages for Port {
 
     fn drop_pages(&self, ino: Ino, range: Option<Range<u64>>) -> BoxFuture<'static, bool> {
         Box::pin(self.drops.clone().drop_pages(ino, range))
+    }
+
+    fn drop_names(&self, names: Vec<(Ino, Name)>) -> BoxFuture<'static, ()> {
+        let Some(kernel) = self.drops.kernel().filter(|_| !names.is_empty()) else {
+            return Box::pin(ready(()));
+        };
+        let (tell, told) = oneshot::channel();
+        // A thread of its own: the kernel waits for directories in which somebody looks something up. It happens when mounts are exchanged,
+        // which is seldom.
+        let started = std::thread::Builder::new().name("fuse-names".to_owned()).spawn(move || {
+            for (parent, name) in names {
+                if let Err(error) = kernel.drop_name(parent, &name) {
+                    tracing::debug!(%error, "the kernel did not take back a name");
+                }
+            }
+            // Nobody may be waiting any more.
+            let _ = tell.send(());
+        });
+        if let Err(error) = started {
+            tracing::warn!(%error, "names that are gone stay known to the kernel until they run out");
+        }
+        Box::pin(async move { told.await.unwrap_or(()) })
     }
 
     fn drop_entries(&self) -> bool {

@@ -51,8 +51,8 @@ pub(crate) fn file_attr(attr: &Attr) -> FileAttr {
         uid: attr.uid,
         gid: attr.gid,
         rdev: attr.device,
-        // Also the buffer size of many language runtimes: larger would make their random reads fetch too much.
-        blksize: 4096,
+        // Also the buffer size of many language runtimes: larger than a page only where the store wants it so.
+        blksize: if attr.block_size == 0 { 4096 } else { attr.block_size },
         flags: 0,
     }
 }

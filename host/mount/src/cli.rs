@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::config::size;
+use crate::plugins::args::{PluginPullArgs, PluginPushArgs, PluginVerifyArgs, RegistryArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,6 +24,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Mount one source by hand, in the foreground, until Ctrl-C or umount
     Mount(MountArgs),
+    /// Ask a mount how it is, for Kubernetes: ends with 0 if all is well, else with 1 and a sentence
+    Probe(ProbeArgs),
     /// Read files and trees through a mount until they are in its disk cache
     Warm(WarmArgs),
     /// Look at a disk cache and tidy it up, also while mounts use it
@@ -69,6 +72,12 @@ pub(crate) struct MountArgs {
     /// An endpoint named here may be reached wherever it is, loopback included
     #[arg(short = 'o', value_name = "KEY=VALUE", action = clap::ArgAction::Append)]
     pub(crate) o: Vec<String>,
+    /// For the helper of mount(8): go on in the background once the mount is there
+    #[arg(long, hide = true)]
+    pub(crate) background: bool,
+    /// For the helper of mount(8): log there from then on
+    #[arg(long, hide = true, value_name = "FILE", requires = "background")]
+    pub(crate) background_log: Option<PathBuf>,
     /// Flags that `run` has as well.
     #[command(flatten)]
     pub(crate) common: CommonArgs,
@@ -77,11 +86,18 @@ pub(crate) struct MountArgs {
 /// Flags of `run` and `mount`.
 #[derive(Args, Debug)]
 pub(crate) struct CommonArgs {
-    /// A plugin; with SCHEME= it serves that scheme, whoever else claims it
-    #[arg(long, value_name = "[SCHEME=]FILE", action = clap::ArgAction::Append)]
+    /// A plugin: a file, a directory, https://…#sha256=HEX, or oci://REGISTRY/REPOSITORY[:TAG][@sha256:HEX]. With SCHEME= it serves that
+    /// scheme, whoever else claims it [default: those in $WASMOUNT_PLUGIN, separated by white space]
+    #[arg(long, value_name = "[SCHEME=]REFERENCE", action = clap::ArgAction::Append)]
     pub(crate) plugin: Vec<String>,
+    /// Accept plugins from registries only if they are signed by this key (cosign's public key, in PEM; one of several is enough)
+    #[arg(long, value_name = "FILE", action = clap::ArgAction::Append)]
+    pub(crate) plugin_key: Vec<PathBuf>,
+    /// How registries are spoken to.
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
     /// A directory of plugins (*.wasm)
-    /// [default: /usr/share/wasmount/plugins and `plugins` beside the executable]
+    /// [default: /plugins, /usr/share/wasmount/plugins, and `plugins` beside the executable]
     #[arg(long, value_name = "DIR", action = clap::ArgAction::Append)]
     pub(crate) plugin_dir: Vec<PathBuf>,
     /// An option for all mounts, or for those of one scheme; wins over every other place
@@ -129,13 +145,19 @@ pub(crate) struct CommonArgs {
     /// Serve metrics for Prometheus at http://ADDRESS/metrics [default: off]
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) metrics_addr: Option<SocketAddr>,
-    /// For what should survive a restart: compiled plugins. Without it they are compiled again at each start
-    /// [default: /var/lib/wasmount]
+    /// For what should survive a restart: plugins that were fetched, and compiled code. Without it they are fetched and compiled again at
+    /// each start [default: `state` in --cache-dir, else /var/lib/wasmount]
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
     /// Directory that values beginning with /etc/fluid/secrets/ refer to
     #[arg(long, value_name = "DIR", default_value = "/etc/fluid/secrets")]
     pub(crate) secrets_dir: PathBuf,
+    /// Print what would be mounted, with every option and where it comes from, and what each mount could reach; mount and connect nothing.
+    /// Ends with 1 if a mount would not work
+    #[arg(
+        long, value_name = "FORMAT", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "text"
+    )]
+    pub(crate) dry_run: Option<DryRunFormat>,
     /// Logging.
     #[command(flatten)]
     pub(crate) log: LogArgs,
@@ -176,6 +198,26 @@ pub(crate) struct CacheArgs {
     /// Logging.
     #[command(flatten)]
     pub(crate) log: LogArgs,
+}
+
+/// `wasmount probe`
+#[derive(Args, Debug)]
+pub(crate) struct ProbeArgs {
+    /// What to ask
+    #[arg(value_enum)]
+    pub(crate) question: Question,
+    /// The mount point [default: $MOUNT_POINT, else `targetPath` in config.json]
+    #[arg(value_name = "TARGET")]
+    pub(crate) target: Option<PathBuf>,
+}
+
+/// What `wasmount probe` asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Question {
+    /// The mount is there, and whoever serves it answers within a second
+    Live,
+    /// The same, and everything in it could be opened
+    Ready,
 }
 
 /// `wasmount warm`
@@ -219,9 +261,18 @@ pub(crate) enum PluginCommand {
         /// The component
         #[arg(value_name = "FILE")]
         file: PathBuf,
+        /// For programs: as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Run the conformance suite on a plugin, in the real sandbox, without mounting
     Test(PluginTestArgs),
+    /// Fetch a plugin, verify it, and keep it for `run` and `mount`
+    Pull(PluginPullArgs),
+    /// Store a plugin in a registry, as a WebAssembly artifact
+    Push(PluginPushArgs),
+    /// Check who signed a plugin in a registry
+    Verify(PluginVerifyArgs),
 }
 
 /// `wasmount plugin test`
@@ -268,6 +319,15 @@ impl From<LayoutArg> for Layout {
             LayoutArg::Dirs => Self::Dirs,
         }
     }
+}
+
+/// How `--dry-run` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DryRunFormat {
+    /// For people
+    Text,
+    /// For programs
+    Json,
 }
 
 /// What the conformance suite can serve by itself.

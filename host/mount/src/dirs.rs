@@ -1,31 +1,37 @@
 //! Directories for what wasmount keeps.
 //!
-//! The state directory holds compiled plugins (`aot/`). Losing it costs a compilation at the next start and nothing else, so a
-//! default that cannot be used (a read-only root file system) is replaced by a private directory under `$TMPDIR`, and
-//! that by none; one that the operator named must work.
+//! The state directory holds plugins that were fetched (`plugins/`) and compiled code (`aot/`). Losing it costs a compilation at the next
+//! start, and a download if plugins are named by reference; so a default that cannot be used (a read-only root file system) is replaced by a
+//! private directory under `$TMPDIR`, and that by none; one that the operator named must work. With a disk cache the default is beside it: in a
+//! container that directory is there after a restart, and `/var/lib` is not.
 
 use anyhow::{Context, bail};
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 /// State directory unless `--state-dir` says otherwise.
 const STATE: &str = "/var/lib/wasmount";
 
-/// The state directory, existing and writable; `None` where no default can be used.
+/// The state directory, existing and writable; `None` where no default can be used. `named` is that of `--state-dir`, `cache` that of
+/// `--cache-dir`.
 ///
 /// # Errors
 /// When the operator's cannot be used.
-pub(crate) fn state(named: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
-    match named {
-        Some(dir) => {
-            usable(dir).with_context(|| format!("--state-dir {}: cannot be used", dir.display()))?;
-            Ok(Some(dir.to_owned()))
-        }
-        None => Ok(default_state(Path::new(STATE), &std::env::temp_dir())),
+pub(crate) fn state(named: Option<&Path>, cache: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
+    // Asked for several times, and what is said about it is said once.
+    static DEFAULT: OnceLock<Option<PathBuf>> = OnceLock::new();
+    if let Some(dir) = named {
+        usable(dir).with_context(|| format!("--state-dir {}: cannot be used", dir.display()))?;
+        return Ok(Some(dir.to_owned()));
     }
+    if let Some(dir) = cache.map(|cache| cache.join("state")).filter(|dir| usable(dir).is_ok()) {
+        return Ok(Some(dir));
+    }
+    Ok(DEFAULT.get_or_init(|| default_state(Path::new(STATE), &std::env::temp_dir())).clone())
 }
 
 fn default_state(usual: &Path, temporary: &Path) -> Option<PathBuf> {
@@ -81,10 +87,12 @@ mod tests {
     fn named_directories_are_made_or_refused() {
         let dir = tempfile::tempdir().unwrap();
         let state_dir = dir.path().join("a/b");
-        assert_eq!(state(Some(&state_dir)).unwrap(), Some(state_dir.clone()));
+        assert_eq!(state(Some(&state_dir), None).unwrap(), Some(state_dir.clone()));
+        assert_eq!(state(Some(&state_dir), Some(dir.path())).unwrap(), Some(state_dir.clone()));
+        assert_eq!(state(None, Some(dir.path())).unwrap(), Some(dir.path().join("state")));
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();
-        let message = format!("{:#}", state(Some(&file)).unwrap_err());
+        let message = format!("{:#}", state(Some(&file), None).unwrap_err());
         assert!(message.contains("--state-dir") && message.contains("file"), "{message}");
     }
 

@@ -62,4 +62,8 @@ impl ProviderSource for Labelled {
             Ok((provider, info))
         })
     }
+
+    fn end(&self) {
+        self.source.end();
+    }
 }

@@ -1,5 +1,6 @@
 //! The `wasmount` command: reads what is to be mounted, puts the parts together, and watches over the mount.
 
+mod background;
 mod cgroup;
 mod cli;
 mod commands;
@@ -9,6 +10,7 @@ mod disk_cache;
 mod failing;
 mod fluid;
 mod limits;
+mod live;
 mod logging;
 mod memory;
 mod plugins;
@@ -23,6 +25,12 @@ use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some(code) = commands::mount_helper::by_name(std::env::args_os()) {
+        return code;
+    }
+    if let Some(code) = commands::umount::by_name(std::env::args_os()) {
+        return code;
+    }
     let cli = Cli::parse();
     limits::raise();
     let outcome = tokio::runtime::Builder::new_multi_thread()
@@ -54,8 +62,20 @@ async fn execute(command: Command) -> anyhow::Result<()> {
             tokio::task::spawn_blocking(move || commands::cache::run(command)).await?
         }
         Command::Warm(args) => commands::warm::run(args).await,
-        Command::Plugin { command: PluginCommand::Inspect { file } } => commands::plugin_inspect::run(&file),
+        Command::Probe(args) => commands::probe::run(args).await,
+        Command::Plugin { command: PluginCommand::Inspect { file, json } } => {
+            commands::plugin_inspect::run(&file, json)
+        }
         Command::Plugin { command: PluginCommand::Test(args) } => commands::plugin_test::run(args).await,
+        Command::Plugin { command: PluginCommand::Pull(args) } => {
+            tokio::task::spawn_blocking(move || commands::plugin_pull::run(&args)).await?
+        }
+        Command::Plugin { command: PluginCommand::Push(args) } => {
+            tokio::task::spawn_blocking(move || commands::plugin_push::run(&args)).await?
+        }
+        Command::Plugin { command: PluginCommand::Verify(args) } => {
+            tokio::task::spawn_blocking(move || commands::plugin_verify::run(&args)).await?
+        }
     }
 }
 

@@ -64,8 +64,8 @@ impl Memory {
     }
 
     fn shares(total: u64) -> Self {
-        // A plugin's own memory grows with its calls, not with the bytes read: an eighth, and never more than it can use.
-        let guests = (total / 8).clamp(16 << 20, 512 << 20);
+        // What is read over HTTP lies in `bodies`, what plugins receive over TCP in buffers of their own: several objects at a time.
+        let guests = (total / 4).clamp(16 << 20, 512 << 20);
         let bodies = (total / 8).clamp(8 << 20, 64 << 20);
         Self { total, guests, bodies, reads: total - guests - bodies, page_cache: 0 }
     }

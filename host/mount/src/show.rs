@@ -1,22 +1,17 @@
 //! What is in force, for people: the file `.wasmount/config`.
 
-use crate::cli::CommonArgs;
 use crate::config::resolved::{Resolved, Served};
 use crate::config::size;
 use crate::logging;
-use crate::memory::Memory;
 use crate::plugins::load::Loaded;
+use crate::wire::process::Process;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use wasmount_plugin::OptionKind;
 
-/// The configuration as JSON, without secrets.
-pub(crate) fn config(
-    target: &Path,
-    memory: Memory,
-    args: &CommonArgs,
-    mounts: &[Resolved<Loaded>],
-) -> String {
+/// The configuration as JSON. `file`: where it was read from.
+pub(crate) fn config(process: &Process, file: Option<&Path>, mounts: &[Resolved<Loaded>]) -> Value {
+    let (args, memory) = (&process.args, process.memory);
     let cache = args.cache_dir.as_ref().map(|dir| {
         json!({
             "dir": dir,
@@ -24,9 +19,10 @@ pub(crate) fn config(
             "minFreePercent": args.cache_min_free,
         })
     });
-    let all = json!({
+    json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "target": target,
+        "file": file,
+        "target": process.target,
         "memory": {
             "total": size::show(memory.total),
             "reads": size::show(memory.reads),
@@ -36,7 +32,17 @@ pub(crate) fn config(
         "cache": cache,
         "allowNet": args.allow_net,
         "mounts": mounts.iter().map(mount).collect::<Vec<_>>(),
-    });
+    })
+}
+
+/// The text of the file, without secrets. `generation`: which configuration it is; `refused`: why what is in its file by now is not in
+/// force.
+pub(crate) fn text(config: &Value, generation: u64, refused: Option<&str>) -> String {
+    let mut all = config.clone();
+    if let Value::Object(map) = &mut all {
+        map.insert("generation".to_owned(), json!(generation));
+        map.insert("refused".to_owned(), json!(refused));
+    }
     let text = serde_json::to_string_pretty(&all).unwrap_or_default();
     // What was a secret when it was read is one here, wherever else it was written.
     let mut text = logging::redactor().redact(&text).into_owned();
@@ -74,6 +80,8 @@ fn options(served: &Served<Loaded>) -> Map<String, Value> {
     let described = served.plugin.description();
     let value = |name: &str, value: &str| match described.option(name).map(|spec| &spec.kind) {
         Some(OptionKind::Secret { .. } | OptionKind::FileContent) => json!("(hidden)"),
+        // An endpoint with a password in it is refused, and not shown before.
+        Some(OptionKind::Endpoint(_)) if value.contains('@') => json!("(hidden)"),
         Some(_) => json!(value),
         None => json!("(unknown to the plugin, hidden)"),
     };

@@ -3,6 +3,7 @@
 //! wasmount may be PID 1 of a container, for which the kernel has no default action on signals: what is not handled
 //! here would be ignored.
 
+use rustix::process::{WaitOptions, getpid, wait};
 use std::io;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -94,6 +95,27 @@ pub(crate) async fn or_stopped<T>(
     }
 }
 
+/// The first process of a container inherits those whose parents have ended, such as what a hook has left behind, and has to take note of their
+/// end. Anywhere else somebody else does, and here there may be children of our own whose end others wait for.
+pub(crate) fn adopt_orphans() -> io::Result<()> {
+    if getpid().as_raw_nonzero().get() == 1 {
+        let mut ended = signal(SignalKind::child())?;
+        tokio::spawn(async move {
+            reap();
+            while ended.recv().await.is_some() {
+                reap();
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Takes note of all children that have ended.
+fn reap() -> usize {
+    let ended = || wait(WaitOptions::NOHANG).ok().flatten();
+    std::iter::from_fn(ended).count()
+}
+
 /// Serves until a signal or an umount from outside; returns when the process may end.
 ///
 /// # Errors
@@ -137,6 +159,20 @@ mod tests {
     fn what_is_ignored() {
         assert!(is_ignored(SignalKind::pipe()), "Rust's runtime ignores SIGPIPE");
         assert!(!is_ignored(SignalKind::terminate()));
+    }
+
+    #[test]
+    fn children_that_have_ended_are_taken_note_of() {
+        // Not waited for by anybody else.
+        let child = std::process::Command::new("true").spawn().unwrap().id();
+        let state = || std::fs::read_to_string(format!("/proc/{child}/stat")).ok();
+        while state().is_some_and(|stat| !stat.contains(") Z ")) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(state().is_some(), "a zombie");
+        assert!(reap() >= 1);
+        assert!(state().is_none());
+        assert_eq!(reap(), 0);
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! What the parts count, under the names of the metric table.
 
+use crate::live::ConfigStatus;
 use crate::memory::Memory;
 use std::sync::Arc;
 use wasmount_cache::{DiskCache, Health};
@@ -18,6 +19,8 @@ pub(crate) struct Parts {
     pub(crate) plugins: Arc<PluginHost>,
     pub(crate) client: HttpClient,
     pub(crate) memory: Memory,
+    /// Which configuration is in force.
+    pub(crate) config: Arc<ConfigStatus>,
 }
 
 impl Parts {
@@ -26,6 +29,8 @@ impl Parts {
         metrics.collect(move |out| {
             out.add(Id::MemoryLimit, &[], self.memory.total);
             mounts(&self.table, out);
+            out.add(Id::ConfigGeneration, &[], self.config.generation());
+            out.add(Id::ConfigRefused, &[], self.config.refused());
             reads(&self.table, out);
             plugins(&self.plugins, out);
             network(&self.client, out);

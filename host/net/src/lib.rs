@@ -23,9 +23,11 @@ pub mod tcp;
 mod timer;
 pub mod tls;
 
-pub use http::{HttpClient, HttpRequest, HttpResponse, MountNet, NetStats, RequestBody, ResponseBody};
+pub use http::{
+    HttpClient, HttpRequest, HttpResponse, MountNet, NetStats, RequestBody, ResponseBody, SecretHeader,
+};
 pub use limits::NetLimits;
-pub use policy::{AllowNet, Grants, OriginGrant, ReachPolicy};
+pub use policy::{AllowNet, Foreseen, Grants, OriginGrant, ReachPolicy};
 pub use resolve::{Resolver, SystemResolver};
 pub use secrets::{Encoding, Hash, Redactor, Secret, SecretsDir};
 pub use tcp::{Memory, Received, TcpAddress, TcpConnection, TcpOptions, TcpTls};

@@ -96,6 +96,7 @@ fn value(value: &Value) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::options::Endpoint;
+    use crate::spec::OptionSource;
     use std::collections::HashSet;
     use std::time::Duration;
     use wasmount_net::{OriginGrant, SecretsDir, TlsSettings};
@@ -112,7 +113,7 @@ mod tests {
     }
 
     fn setting(name: &str, value: Value) -> Setting {
-        Setting { name: name.into(), value, explicit: true, by_operator: false }
+        Setting { name: name.into(), value, source: Some(OptionSource::Mount), file: None }
     }
 
     fn text(name: &str, value: &str) -> Setting {
@@ -130,7 +131,13 @@ mod tests {
     }
 
     fn origin(host: &str) -> OriginGrant {
-        OriginGrant { protocol: "http".into(), host: host.into(), port: 9000, read_methods: vec![] }
+        OriginGrant {
+            protocol: "http".into(),
+            host: host.into(),
+            port: 9000,
+            read_methods: vec![],
+            secrets: vec![],
+        }
     }
 
     fn mount() -> Mount {
@@ -203,7 +210,7 @@ mod tests {
             identity(|m| m.grants.read_only = false),
             identity(|m| m.spec.id = MountId::new("renamed")),
             identity(|m| m.spec.request_timeout = Duration::from_secs(9)),
-            identity(|m| m.settings[1].explicit = false),
+            identity(|m| m.settings[1].source = None),
         ];
         assert!(same.iter().all(|id| *id == same[0]), "{same:#?}");
     }

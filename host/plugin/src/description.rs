@@ -5,6 +5,7 @@
 //! table are refused at load, not discovered at the first mount.
 
 mod check;
+mod json;
 mod show;
 
 pub(crate) use check::check;
@@ -48,6 +49,8 @@ pub enum OptionKind {
     Secret {
         /// The plugin must see it in clear.
         reveal: bool,
+        /// `endpoint` options and templates whose origins the host may send it to in a header.
+        sent_to: Vec<String>,
     },
     /// The content of a file.
     FileContent,
@@ -126,6 +129,6 @@ impl Description {
 
     /// Whether a secret option must be seen in clear.
     pub fn sees_secrets(&self) -> bool {
-        self.options.iter().any(|spec| matches!(spec.kind, OptionKind::Secret { reveal: true }))
+        self.options.iter().any(|spec| matches!(spec.kind, OptionKind::Secret { reveal: true, .. }))
     }
 }

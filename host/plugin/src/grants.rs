@@ -7,7 +7,7 @@
 //! What it gets of them is bounded in the same way: every address in the default set, or what `--allow-net` covers; and where
 //! the operator typed an endpoint, the same host with any port, since a cluster of one machine reveals ports of that machine.
 
-use crate::description::{Description, EndpointRule, OptionKind};
+use crate::description::{Description, EndpointRule, OptionKind, OptionSpec};
 use crate::options::parse;
 use crate::options::{Endpoint, Plain, Setting, Value};
 use wasmount_net::{AllowNet, Grants, OriginGrant, ReachPolicy};
@@ -15,12 +15,42 @@ use wasmount_net::{AllowNet, Grants, OriginGrant, ReachPolicy};
 /// Longest origin made from a template: a scheme and a host name of 253 bytes fit.
 const LONGEST: usize = 512;
 
-fn grant(endpoint: &Endpoint, read_methods: &[String]) -> OriginGrant {
-    OriginGrant {
-        protocol: endpoint.protocol.clone(),
-        host: endpoint.host.clone(),
-        port: endpoint.port,
-        read_methods: read_methods.to_vec(),
+/// Where an origin comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OriginFrom {
+    /// The `endpoint` option of this name.
+    Option(String),
+    /// This template of the plugin, as it stands in the description.
+    Template(String),
+}
+
+/// One origin that a mount asks for.
+pub(crate) struct Asked {
+    /// What is granted, as far as it is the host's to grant.
+    pub(crate) grant: OriginGrant,
+    /// What asks for it.
+    pub(crate) from: OriginFrom,
+}
+
+impl Asked {
+    /// With the secrets whose options name what it comes from.
+    fn new(
+        description: &Description,
+        endpoint: &Endpoint,
+        read_methods: &[String],
+        from: OriginFrom,
+    ) -> Self {
+        let (OriginFrom::Option(named) | OriginFrom::Template(named)) = &from;
+        let takes = |spec: &&OptionSpec| matches!(&spec.kind, OptionKind::Secret { sent_to, .. } if sent_to.contains(named));
+        let secrets = description.options.iter().filter(takes).map(|spec| spec.name.clone()).collect();
+        let grant = OriginGrant {
+            protocol: endpoint.protocol.clone(),
+            host: endpoint.host.clone(),
+            port: endpoint.port,
+            read_methods: read_methods.to_vec(),
+            secrets,
+        };
+        Self { grant, from }
     }
 }
 
@@ -73,16 +103,12 @@ fn fill(template: &str, settings: &[Setting], mount_host: Option<&str>) -> Optio
     (filled.len() <= LONGEST).then_some(filled)
 }
 
-/// The origins of a mount. A template whose options have no value grants nothing.
-pub(crate) fn grants(
-    description: &Description,
-    settings: &[Setting],
-    mount_point: &str,
-    read_only: bool,
-) -> Grants {
-    let mut origins = Vec::new();
-    for (endpoint, read_methods, _) in named(description, settings) {
-        origins.push(grant(endpoint, read_methods));
+/// The origins of a mount, those of its options first. A template whose options have no value asks for nothing.
+pub(crate) fn asked(description: &Description, settings: &[Setting], mount_point: &str) -> Vec<Asked> {
+    let mut asked = Vec::new();
+    for (setting, endpoint, read_methods) in named(description, settings) {
+        let from = OriginFrom::Option(setting.name.clone());
+        asked.push(Asked::new(description, endpoint, read_methods, from));
     }
     let hosts = mount_hosts(mount_point);
     let filled = description.network.templates.iter().flat_map(|template| {
@@ -100,22 +126,30 @@ pub(crate) fn grants(
             read_methods: vec![],
         };
         if let Ok(Plain::Endpoints(endpoints, _)) = parse::value(&OptionKind::Endpoint(rule), &origin) {
-            origins.extend(endpoints.iter().map(|e| grant(e, &template.read_methods)));
+            let from = || OriginFrom::Template(template.origin.clone());
+            let ask = |endpoint| Asked::new(description, endpoint, &template.read_methods, from());
+            asked.extend(endpoints.iter().map(ask));
         }
     }
+    asked
+}
+
+/// What a mount with these origins may speak to.
+pub(crate) fn grants(description: &Description, asked: &[Asked], read_only: bool) -> Grants {
+    let origins = asked.iter().map(|asked| asked.grant.clone()).collect();
     Grants { origins, read_only, revealed: reveals(description) }
 }
 
 /// Whether the plugin has declared that its storage system reveals addresses.
-fn reveals(description: &Description) -> bool {
+pub(crate) fn reveals(description: &Description) -> bool {
     description.network.tcp && description.network.revealed_addresses.is_some()
 }
 
-/// Endpoints of options, their read methods, and whether the operator wrote them.
+/// Endpoints of options, with their read methods.
 fn named<'a>(
     description: &'a Description,
     settings: &'a [Setting],
-) -> impl Iterator<Item = (&'a Endpoint, &'a [String], bool)> {
+) -> impl Iterator<Item = (&'a Setting, &'a Endpoint, &'a [String])> {
     settings.iter().flat_map(|setting| {
         let methods = match description.option(&setting.name).map(|spec| &spec.kind) {
             Some(OptionKind::Endpoint(rule)) => rule.read_methods.as_slice(),
@@ -125,14 +159,14 @@ fn named<'a>(
             Value::Plain(Plain::Endpoints(endpoints, _)) => endpoints.as_slice(),
             _ => &[],
         };
-        endpoints.iter().map(move |endpoint| (endpoint, methods, setting.by_operator))
+        endpoints.iter().map(move |endpoint| (setting, endpoint, methods))
     })
 }
 
 /// The operator's policy, and what the operator typed as an endpoint.
 pub(crate) fn policy(description: &Description, settings: &[Setting], policy: &ReachPolicy) -> ReachPolicy {
-    let typed = named(description, settings).filter(|(_, _, by_operator)| *by_operator);
-    typed.fold(policy.clone(), |policy, (endpoint, _, _)| {
+    let typed = named(description, settings).filter(|(setting, ..)| setting.by_operator());
+    typed.fold(policy.clone(), |policy, (_, endpoint, _)| {
         let host =
             if endpoint.host.contains(':') { format!("[{}]", endpoint.host) } else { endpoint.host.clone() };
         let (rule, any_port) =
@@ -147,145 +181,5 @@ pub(crate) fn policy(description: &Description, settings: &[Setting], policy: &R
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::description::{EndpointTemplate, NetworkNeeds, OptionSpec};
-
-    fn description() -> Description {
-        let option = |name: &str, kind| OptionSpec {
-            name: name.into(),
-            aliases: vec![],
-            kind,
-            required: false,
-            default: None,
-            doc: String::new(),
-        };
-        let rule = EndpointRule {
-            protocols: vec!["https".into(), "http".into()],
-            default_port: 443,
-            many: false,
-            read_methods: vec!["GET".into()],
-        };
-        let template =
-            |origin: &str| EndpointTemplate { origin: origin.into(), read_methods: vec!["HEAD".into()] };
-        Description {
-            name: "s3".into(),
-            version: "1".into(),
-            summary: "x".into(),
-            schemes: vec!["s3".into()],
-            csi_drivers: vec![],
-            options: vec![option("endpoint", OptionKind::Endpoint(rule)), option("region", OptionKind::Text)],
-            network: NetworkNeeds {
-                templates: vec![
-                    template("https://{mount-host}.s3.{region}.example"),
-                    template("http://{mount-host}.{endpoint}"),
-                ],
-                ..NetworkNeeds::default()
-            },
-        }
-    }
-
-    fn setting(name: &str, kind: &OptionKind, text: &str, by_operator: bool) -> Setting {
-        Setting {
-            name: name.into(),
-            value: Value::Plain(parse::value(kind, text).unwrap()),
-            explicit: true,
-            by_operator,
-        }
-    }
-
-    fn origins(settings: &[Setting], mount_point: &str) -> Vec<String> {
-        let grants = grants(&description(), settings, mount_point, true);
-        grants.origins.iter().map(|o| format!("{o} {}", o.read_methods.join(","))).collect()
-    }
-
-    #[test]
-    fn options_and_templates_are_asked_for() {
-        let description = description();
-        let endpoint = setting("endpoint", &description.options[0].kind, "http://minio:9000", false);
-        let region = |text: &str| setting("region", &OptionKind::Text, text, false);
-        assert_eq!(
-            origins(&[endpoint, region("eu")], "s3://bucket/prefix"),
-            [
-                "http://minio:9000 GET",
-                "https://bucket.s3.eu.example:443 HEAD",
-                "http://bucket.minio:9000 HEAD"
-            ]
-        );
-        assert_eq!(origins(&[region("eu")], "s3://b"), ["https://b.s3.eu.example:443 HEAD"]);
-        assert!(origins(&[region("evil.com/")], "s3://b").is_empty());
-        assert!(origins(&[region("x@evil")], "s3://b").is_empty());
-        assert!(origins(&[], "s3://b").is_empty());
-        assert!(origins(&[region("eu")], "no scheme").is_empty());
-    }
-
-    fn cluster() -> Description {
-        let template = |origin: &str| EndpointTemplate { origin: origin.into(), read_methods: vec![] };
-        let mut description = description();
-        let rule = EndpointRule {
-            protocols: vec!["tcp".into()],
-            default_port: 3300,
-            many: true,
-            read_methods: vec![],
-        };
-        description.options[0].kind = OptionKind::Endpoint(rule);
-        description.network = NetworkNeeds {
-            tcp: true,
-            // The first without a port, the second with one: of each host exactly one of them is an origin.
-            templates: vec![template("tcp://{mount-host}:3300"), template("tcp://{mount-host}")],
-            revealed_addresses: Some("OSDs".into()),
-            ..NetworkNeeds::default()
-        };
-        description
-    }
-
-    #[test]
-    fn a_mount_point_may_name_several_hosts() {
-        let origins = |mount_point: &str| {
-            let grants = grants(&cluster(), &[], mount_point, true);
-            assert!(grants.revealed);
-            grants.origins.iter().map(ToString::to_string).collect::<Vec<_>>()
-        };
-        assert_eq!(
-            origins("rbd://10.0.0.1:6789,mon-b,[fd00::1]:23300;[fd00::2]/pool/image@snap"),
-            ["tcp://mon-b:3300", "tcp://[fd00::2]:3300", "tcp://10.0.0.1:6789", "tcp://[fd00::1]:23300"]
-        );
-        assert!(origins("rbd:///pool").is_empty());
-        assert!(origins("rbd://a b,x@y/pool").is_empty());
-        assert_eq!(origins(&format!("rbd://{}/p", "m,".repeat(1000))).len(), MAX_HOSTS);
-    }
-
-    #[test]
-    fn a_typed_endpoint_covers_what_its_host_reveals() {
-        let reach = |description: &Description, by_operator| {
-            let typed = setting("endpoint", &cluster().options[0].kind, "127.0.0.1:23300", by_operator);
-            policy(description, &[typed], &ReachPolicy::default())
-        };
-        let osd = "127.0.0.1:26800".parse().unwrap();
-        assert!(reach(&cluster(), true).check_revealed("127.0.0.1", osd).is_ok());
-        assert!(reach(&cluster(), true).check("127.0.0.1", osd).is_err(), "for what is revealed alone");
-        assert!(reach(&cluster(), false).check_revealed("127.0.0.1", osd).is_err(), "a Dataset's author");
-        let other = "127.0.0.2:26800".parse().unwrap();
-        assert!(reach(&cluster(), true).check_revealed("127.0.0.2", other).is_err());
-        let mut silent = cluster();
-        silent.network.revealed_addresses = None;
-        assert!(reach(&silent, true).check_revealed("127.0.0.1", osd).is_err());
-        assert!(!grants(&silent, &[], "rbd://a/b", true).revealed);
-    }
-
-    #[test]
-    fn only_the_operator_grants_reach_by_typing() {
-        let description = description();
-        let loopback = "127.0.0.1:9000".parse().unwrap();
-        let outside = "93.184.216.34:80".parse().unwrap();
-        let reach = |by_operator| {
-            let endpoint =
-                setting("endpoint", &description.options[0].kind, "http://127.0.0.1:9000", by_operator);
-            policy(&description, &[endpoint], &ReachPolicy::default())
-        };
-        assert!(reach(false).check("127.0.0.1", loopback).is_err());
-        assert!(reach(true).check("127.0.0.1", loopback).is_ok());
-        assert!(reach(true).check("127.0.0.1", "127.0.0.1:9001".parse().unwrap()).is_err());
-        assert!(reach(true).check("example", outside).is_ok(), "the default set stays");
-    }
-}
+#[path = "grants_tests.rs"]
+mod tests;

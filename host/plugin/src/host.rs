@@ -14,6 +14,7 @@ use crate::spec::MountSpec;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use wasmount_net::{HttpClient, ReachPolicy, Redactor};
 use wasmount_types::{Blame, Error, ErrorKind, MountId};
 use wasmtime::component::{InstancePre, Linker};
@@ -86,6 +87,17 @@ impl Plugin {
     /// The kind of storage it serves.
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Names of the interfaces it imports, and of those it exports.
+    pub fn interfaces(&self) -> (Vec<String>, Vec<String>) {
+        let component = self.pre.component();
+        let (ty, engine) = (component.component_type(), component.engine());
+        let names = |name: &str| name.to_owned();
+        (
+            ty.imports(engine).map(|(name, _)| names(name)).collect(),
+            ty.exports(engine).map(|(name, _)| names(name)).collect(),
+        )
     }
 
     /// The file it was loaded from.
@@ -184,6 +196,7 @@ impl PluginHost {
             events: Arc::default(),
             memory: self.memory.clone(),
             meter: Arc::default(),
+            ending: watch::channel(false).1,
             fuel: self.fuel.clone(),
         }
     }
@@ -221,9 +234,12 @@ impl PluginHost {
         http: HttpClient,
         policy: ReachPolicy,
     ) -> PluginMount {
-        let rights = self.rights(&plugin.description.name, spec.id.as_str());
-        self.meters().push((spec.id.clone(), rights.meter.clone()));
+        let mut rights = self.rights(&plugin.description.name, spec.id.as_str());
+        rights.meter = self.meter(&spec.id);
+        let end = watch::Sender::new(false);
+        rights.ending = end.subscribe();
         PluginMount {
+            end,
             machine: self.machine.clone(),
             rights,
             redactor: self.redactor.clone(),
@@ -239,9 +255,23 @@ impl PluginHost {
         self.meters().iter().map(|(_, meter)| meter.stats()).fold(PluginStats::default(), PluginStats::plus)
     }
 
-    /// Figures of each mount, in the order in which they were made.
+    /// Figures of each mount that there is, in the order in which they were made.
     pub fn stats_by_mount(&self) -> Vec<(MountId, PluginStats)> {
-        self.meters().iter().map(|(mount, meter)| (mount.clone(), meter.stats())).collect()
+        let meters = self.meters();
+        let used = meters.iter().filter(|(_, meter)| Arc::strong_count(meter) > 1);
+        used.map(|(mount, meter)| (mount.clone(), meter.stats())).collect()
+    }
+
+    /// Counts for a mount, on from where one of the same name has counted before. Those of mounts that are gone are no longer kept then.
+    fn meter(&self, mount: &MountId) -> Arc<Meter> {
+        let mut meters = self.meters();
+        meters.retain(|(other, meter)| other == mount || Arc::strong_count(meter) > 1);
+        if let Some((_, meter)) = meters.iter().find(|(other, _)| other == mount) {
+            return meter.clone();
+        }
+        let meter = Arc::<Meter>::default();
+        meters.push((mount.clone(), meter.clone()));
+        meter
     }
 
     fn meters(&self) -> MutexGuard<'_, Vec<(MountId, Arc<Meter>)>> {

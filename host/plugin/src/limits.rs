@@ -29,6 +29,8 @@ pub struct Limits {
     /// Bytes of all live buffers of an instance. The creating call fails with `too-large`; `connection.read-buffer` waits, and
     /// leaves a quarter for what is made of the bytes it has received.
     pub buffers: usize,
+    /// Bytes of one read of a file or an image. More is asked for in several.
+    pub read: u32,
     /// How long a call waits for room among the buffers. Then it is `timed-out`.
     pub buffers_wait: Duration,
     /// Bytes of one `connection.read-exact` (`tcp.wit`): more is `too-large`. `connection.read-some` gives no more.
@@ -93,6 +95,7 @@ impl Default for Limits {
             tasks: 16_384,
             buffer: 64 * MIB,
             buffers: 512 * MIB,
+            read: 16 << 20,
             buffers_wait: Duration::from_secs(30),
             tcp_read: MIB,
             chunks: 1024,

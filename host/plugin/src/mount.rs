@@ -11,16 +11,19 @@ use crate::host::Plugin;
 use crate::instance::{Instance, PluginStats, Rights, Slot};
 use crate::kind::Kind;
 use crate::options::entry::{pairs_without_secrets, without_secrets};
-use crate::options::resolve::Resolver;
+use crate::options::resolve::{Resolved, Resolver};
 use crate::spec::MountSpec;
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::sync::watch;
 use wasmount_core::ports::{BoxFuture, Provider, ProviderInfo, ProviderSource};
 use wasmount_net::{HttpClient, MountNet, ReachPolicy, Redactor, SecretsDir};
 use wasmount_types::{Blame, Error, ErrorKind, MountId, RequestCtx};
 
 /// One mount through one plugin.
 pub struct PluginMount {
+    /// Becomes true when the mount is taken away.
+    pub(crate) end: watch::Sender<bool>,
     pub(crate) machine: Arc<Machine>,
     pub(crate) plugin: Arc<Plugin>,
     /// Without the network, which depends on options that may come from files.
@@ -32,20 +35,27 @@ pub struct PluginMount {
 }
 
 impl PluginMount {
-    /// Checks the options and makes everything an instance gets. Reads files. The last of what it returns awaits the identity that
-    /// the plugin claims.
-    fn prepare(&self) -> Result<(Open, Vec<String>, Option<Facts>), Error> {
-        let (spec, description) = (&self.spec, self.plugin.description());
+    /// Checks the options against the plugin's table. Reads the files they name.
+    pub(crate) fn resolve(&self) -> Result<Resolved, Error> {
+        let spec = &self.spec;
         let secrets = SecretsDir::with_redactor(&spec.secrets_dir, self.redactor.clone());
         let resolver = Resolver {
             mount: &spec.id,
-            description,
+            description: self.plugin.description(),
             secrets: &secrets,
             limits: &self.rights.limits,
             strict: spec.strict_options,
         };
-        let resolved = resolver.resolve(&spec.options)?;
-        let granted = grants::grants(description, &resolved.settings, &spec.mount_point, spec.read_only);
+        resolver.resolve(&spec.options)
+    }
+
+    /// Checks the options and makes everything an instance gets. Reads files. The last of what it returns awaits the identity that
+    /// the plugin claims.
+    fn prepare(&self) -> Result<(Open, Vec<String>, Option<Facts>), Error> {
+        let (spec, description) = (&self.spec, self.plugin.description());
+        let resolved = self.resolve()?;
+        let asked = grants::asked(description, &resolved.settings, &spec.mount_point);
+        let granted = grants::grants(description, &asked, spec.read_only);
         let facts = spec
             .cache_namespace
             .as_deref()
@@ -124,8 +134,9 @@ impl PluginMount {
     /// What a provider calls the plugin through.
     fn caller<E: Exports>(&self, open: Open, first: Arc<Instance<E>>) -> Result<Caller<E>, Error> {
         let (limits, log) = (open.rights.limits.clone(), open.rights.log.clone());
+        let memory = open.rights.memory.clone();
         let slot = Slot::new(Arc::new(open), self.machine.control()?, first);
-        Ok(Caller { slot, limits, log })
+        Ok(Caller { slot, limits, log, memory })
     }
 }
 
@@ -136,5 +147,9 @@ impl ProviderSource for PluginMount {
 
     fn open(&self, ctx: RequestCtx) -> BoxFuture<'_, Result<(Provider, ProviderInfo), Error>> {
         Box::pin(self.open(ctx))
+    }
+
+    fn end(&self) {
+        self.end.send_replace(true);
     }
 }

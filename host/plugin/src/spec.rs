@@ -18,6 +18,18 @@ pub enum OptionSource {
     Args,
 }
 
+impl OptionSource {
+    /// How the person who has to change an option calls the place it is written in.
+    pub fn place(self) -> &'static str {
+        match self {
+            Self::Environment => "MOUNT_OPTIONS",
+            Self::Runtime => "runtimeOptions",
+            Self::Mount => "the mount's options",
+            Self::Args => "the command line",
+        }
+    }
+}
+
 /// One option as it was written.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OptionInput {

@@ -221,6 +221,32 @@ async fn open_fails_with_a_sentence_or_not_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_secret_is_sent_only_where_its_option_says() {
+    let sandbox = Sandbox::new();
+    let (endpoint, own) = (Server::start(1).await, Server::start(1).await);
+    let own_address = own.origin.trim_start_matches("http://").to_owned();
+    let options = [
+        ("endpoint", endpoint.origin.as_str()),
+        ("elsewhere", &own_address),
+        ("secret", "swordfish-literal"),
+    ];
+    let (store, _) = sandbox.open(&options, &["127.0.0.1"]).await.unwrap();
+    let whole = |key: &str| GetRequest { range: None, ..first_kib(key) };
+    let address = endpoint.origin.trim_start_matches("http://");
+    get(&store, within(5), whole(&format!("send-secret-to:{address}"))).await.unwrap();
+    // The plugin may reach the origin of its template, but the secret's option does not name it.
+    get(&store, within(5), whole(&format!("connect-to:{own_address}"))).await.unwrap();
+    let before = own.heads();
+    let error = get(&store, within(5), whole(&format!("send-secret-to:{own_address}"))).await.unwrap_err();
+    assert_eq!((error.kind, error.blame), (ErrorKind::Denied, Blame::Host), "{error}");
+    assert!(error.message.contains("option secret may not be sent to"), "{error}");
+    assert!(error.message.contains(&endpoint.origin) && !error.message.contains("swordfish"), "{error}");
+    assert!(endpoint.heads().iter().any(|head| head.contains("authorization: Bearer swordfish-literal")));
+    assert_eq!(own.heads(), before, "nothing has left the host");
+    assert_works(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn secrets_are_used_without_being_seen() {
     let sandbox = Sandbox::new();
     let (store, info) = sandbox.open(&[("secret", "swordfish-literal")], &[]).await.unwrap();

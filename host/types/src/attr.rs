@@ -42,6 +42,8 @@ pub struct Attr {
     pub size: u64,
     /// Bytes it really takes.
     pub allocated: u64,
+    /// Best size of a read in bytes (`st_blksize`); 0: the usual one.
+    pub block_size: u32,
     /// Last read.
     pub atime: Timestamp,
     /// Last change of the content.
@@ -63,7 +65,22 @@ impl Attr {
         let (uid, gid) = owner;
         let (atime, mtime, ctime) = (written, written, written);
         let nlink = if kind == FileKind::Directory { 2 } else { 1 };
-        Self { ino, kind, perm, nlink, uid, gid, device: 0, size, allocated: size, atime, mtime, ctime }
+        let allocated = size;
+        Self {
+            ino,
+            kind,
+            perm,
+            nlink,
+            uid,
+            gid,
+            device: 0,
+            size,
+            allocated,
+            block_size: 0,
+            atime,
+            mtime,
+            ctime,
+        }
     }
 
     /// Blocks of 512 bytes (`st_blocks`).

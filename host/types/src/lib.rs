@@ -6,6 +6,7 @@
 
 mod attr;
 mod ctx;
+mod digest;
 mod error;
 mod ids;
 mod name;
@@ -15,6 +16,7 @@ mod time;
 
 pub use attr::{Attr, FileKind};
 pub use ctx::RequestCtx;
+pub use digest::{Digest, DigestError, Digester};
 pub use error::{Blame, Effect, Error, ErrorKind, Result, Retry};
 pub use ids::{Fh, Ino, MountId};
 pub use name::{InvalidName, NAME_MAX, Name};

@@ -107,8 +107,9 @@ impl<M: HostMachine> Client<M> {
     pub async fn call(&self, begin: impl FnOnce(&mut M, Now) -> u64) -> Option<M::Done> {
         let driver = &self.0;
         // The call may end at once, so somebody has to wait before anything is done.
-        let call = begin(&mut driver.machine.borrow_mut(), crate::clock::now());
-        let mut pending = PendingCall { driver, call, answer: driver.wait_for_call(call) };
+        let since = crate::clock::now();
+        let call = begin(&mut driver.machine.borrow_mut(), since);
+        let mut pending = PendingCall { driver, call, since, answer: driver.wait_for_call(call) };
         driver.act_for_call().await;
         (&mut pending.answer).await.ok()
     }
@@ -142,9 +143,10 @@ impl<M: HostMachine> Client<M> {
     pub async fn exec(&self, request: OpRequest<HostBytes>) -> Result<OpReply<HostBytes>, RadosError> {
         let driver = &self.0;
         // The request may end at once, so somebody has to wait before anything is done.
-        let op = driver.machine.borrow_mut().submit(request, crate::clock::now());
+        let since = crate::clock::now();
+        let op = driver.machine.borrow_mut().submit(request, since);
         let answer = driver.wait_for(op);
-        let _guard = GiveUp { driver, op };
+        let _guard = GiveUp { driver, op, since };
         let answer = write_and_wait(driver.act_for_call(), answer).await;
         answer.unwrap_or(Err(RadosError::Cancelled))
     }
@@ -184,11 +186,12 @@ async fn write_and_wait<T>(writes: impl Future<Output = ()>, answer: Receiver<T>
 struct GiveUp<'a, M: HostMachine> {
     driver: &'a Rc<Driver<M>>,
     op: OpId,
+    since: Now,
 }
 
 impl<M: HostMachine> Drop for GiveUp<'_, M> {
     fn drop(&mut self) {
-        self.driver.give_up(self.op);
+        self.driver.give_up(self.op, self.since);
     }
 }
 
@@ -197,12 +200,13 @@ impl<M: HostMachine> Drop for GiveUp<'_, M> {
 struct PendingCall<'a, M: HostMachine> {
     driver: &'a Rc<Driver<M>>,
     call: u64,
+    since: Now,
     answer: Receiver<M::Done>,
 }
 
 impl<M: HostMachine> Drop for PendingCall<'_, M> {
     fn drop(&mut self) {
-        self.driver.give_up_call(self.call);
+        self.driver.give_up_call(self.call, self.since);
         if let Ok(Some(done)) = self.answer.try_recv() {
             self.driver.nobody_waits_for(done);
         }

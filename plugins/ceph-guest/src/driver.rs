@@ -37,6 +37,9 @@ type Writes = Vec<(LinkId, Vec<Chunk<HostBytes>>)>;
 /// Longest sleep of the loop that watches the time.
 const LONGEST_SLEEP_MS: u64 = 60_000;
 
+/// Who gives up earlier has changed its mind, and there is no fault to tell of.
+const WORTH_TELLING_MS: u64 = 4_000;
+
 /// The machine, and everything around it that a call or a loop may need.
 pub(crate) struct Driver<M: HostMachine> {
     pub(crate) machine: RefCell<M>,
@@ -162,10 +165,20 @@ impl<M: HostMachine> Driver<M> {
         let _ = self.unasked.unbounded_send(done);
     }
 
-    /// Nobody waits for this call any more.
-    pub(crate) fn give_up_call(self: &Rc<Self>, call: u64) {
+    /// Nobody waits any more for this call, which was begun at `since`.
+    pub(crate) fn give_up_call(self: &Rc<Self>, call: u64, since: Now) {
         if self.calls.borrow_mut().remove(&call).is_some() && !self.closed.get() {
+            let waits_for = self.machine.borrow().waits_for(call);
+            self.log_given_up(since, waits_for);
             self.tell(|machine, now| machine.give_up(call, now));
+        }
+    }
+
+    /// The host gives up what is not answered by its deadline, and does not know what it was that was not.
+    fn log_given_up(&self, since: Now, waits_for: Option<String>) {
+        let waited_ms = now().monotonic_ms.saturating_sub(since.monotonic_ms);
+        if let Some(waits_for) = waits_for.filter(|_| waited_ms >= WORTH_TELLING_MS) {
+            self.log(Level::Warn, format!("given up after {} s: {waits_for}", waited_ms / 1000));
         }
     }
 
@@ -176,9 +189,11 @@ impl<M: HostMachine> Driver<M> {
         receiver
     }
 
-    /// Nobody waits for this request any more.
-    pub(crate) fn give_up(self: &Rc<Self>, op: OpId) {
+    /// Nobody waits any more for this request, which was begun at `since`.
+    pub(crate) fn give_up(self: &Rc<Self>, op: OpId, since: Now) {
         if self.waiting.borrow_mut().remove(&op).is_some() && !self.closed.get() {
+            let waits_for = self.machine.borrow().cluster().waits_for(op, now());
+            self.log_given_up(since, waits_for);
             self.tell(|machine, now| machine.cancel(op, now));
         }
     }

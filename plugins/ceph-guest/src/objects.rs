@@ -13,10 +13,6 @@ use wasmount_ceph::rados::{OpRequest, RadosError};
 use wasmount_ceph::striper::Piece;
 use wasmount_sdk::{Body, Error, Result, system};
 
-/// Longest wait for one request. An OSD that was killed is replaced or back within that time, and the host repeats what times out as long as its
-/// own deadline allows.
-const REQUEST_MS: u64 = 25_000;
-
 /// Where objects are: a pool and a namespace in it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
@@ -57,10 +53,8 @@ impl<M: HostMachine> Rados for Client<M> {
         snap: u64,
         ops: Vec<Op<HostBytes>>,
     ) -> Result<Vec<OpResult<HostBytes>>, RadosError> {
-        let request = OpRequest::new(place.pool, object, ops)
-            .namespace(place.namespace.as_str())
-            .snap(snap)
-            .deadline(system::monotonic_ms().saturating_add(REQUEST_MS));
+        // No deadline: the one of the operation that it is made for, which only the host knows, is the limit.
+        let request = OpRequest::new(place.pool, object, ops).namespace(place.namespace.as_str()).snap(snap);
         Client::exec(self, request).await.map(|reply| reply.results)
     }
 

@@ -1,14 +1,15 @@
-//! Calls of the file system's client, each with a limit of time and an answer of its own.
+//! Calls of the file system's client, each with an answer of its own.
+//!
+//! They have no limits of time: the deadline of the operation that a call is made for, which only the host knows, is the limit, and a call whose
+//! future is dropped is given up. So whatever is over before that (an MDS that is replaced, a network that comes back) is no error.
 
-use futures::future::{Either, select};
-use std::pin::pin;
 use std::rc::Rc;
 use wasmount_ceph::Now;
 use wasmount_ceph::cephfs::{
     Answer, Attributes, CallId, Done, Entry, EntryRight, FileId, FsClient, FsError, FsMount, ListedEntry,
     ListingId, ReadPlan, RecursiveStat, Rights, Token, Vino,
 };
-use wasmount_ceph::mds::{Caps, FilePath, QuotaInfo};
+use wasmount_ceph::mds::{Caps, FileLayout, FilePath, QuotaInfo};
 use wasmount_ceph::mon::Usage;
 use wasmount_ceph::rados::Machine as _;
 use wasmount_ceph_guest::{Client, HostBytes, HostCiphers};
@@ -17,9 +18,8 @@ use wasmount_sdk::system;
 /// The machine that is driven.
 pub type Mount = FsMount<HostBytes, HostCiphers>;
 
-/// Longest wait for one answer. An MDS that was killed is replaced or back within that time, and the host repeats what times out as long
-/// as its own deadline allows.
-const CALL_MS: u64 = 25_000;
+/// Longest wait for the root when a mount is opened. The host waits 30 s for connection and root together, and would not know the reason.
+const ROOT_MS: u64 = 12_000;
 /// Longest wait for metadata servers to let go. Whoever does not answer forgets this client by itself, after minutes.
 const UNMOUNT_MS: u64 = 2_000;
 /// How often it is looked whether they have.
@@ -75,7 +75,7 @@ impl Fs {
     /// # Errors
     /// What the MDS says; `Stale`: the directory is gone.
     pub async fn lookup(&self, parent: Vino, name: &[u8]) -> Result<Result<Entry, EntryRight>> {
-        match self.call(|fs, until, now| fs.lookup(parent, name, until, now)).await? {
+        match self.call(|fs, now| fs.lookup(parent, name, None, now)).await? {
             Answer::Found(entry) => Ok(Ok(Entry { attributes: tidy(entry.attributes), ..entry })),
             Answer::Absent(right) => Ok(Err(right)),
             other => Err(nonsense(&other)),
@@ -87,7 +87,19 @@ impl Fs {
     /// # Errors
     /// As [`lookup`](Self::lookup).
     pub async fn find_path(&self, path: FilePath) -> Result<Entry> {
-        match self.call(|fs, until, now| fs.find_path(path, until, now)).await? {
+        self.find_path_until(path, |_| None).await
+    }
+
+    /// The same for the root of a mount that is being opened.
+    ///
+    /// # Errors
+    /// As [`find_path`](Self::find_path); `TimedOut`: nobody answers.
+    pub async fn find_root(&self, path: FilePath) -> Result<Entry> {
+        self.find_path_until(path, |now| Some(now.after(ROOT_MS))).await
+    }
+
+    async fn find_path_until(&self, path: FilePath, until: impl FnOnce(Now) -> Option<u64>) -> Result<Entry> {
+        match self.call(|fs, now| fs.find_path(path, until(now), now)).await? {
             Answer::Found(entry) => Ok(entry),
             other => Err(nonsense(&other)),
         }
@@ -98,7 +110,7 @@ impl Fs {
     /// # Errors
     /// As [`lookup`](Self::lookup).
     pub async fn getattr(&self, vino: Vino, mask: Caps) -> Result<(Box<Attributes>, Rights)> {
-        match self.call(|fs, until, now| fs.getattr(vino, mask, until, now)).await? {
+        match self.call(|fs, now| fs.getattr(vino, mask, None, now)).await? {
             Answer::Attributes(attributes, rights) => Ok((tidy(attributes), rights)),
             other => Err(nonsense(&other)),
         }
@@ -109,7 +121,7 @@ impl Fs {
     /// # Errors
     /// As [`lookup`](Self::lookup).
     pub async fn open(&self, vino: Vino) -> Result<OpenFile> {
-        match self.call(|fs, until, now| fs.open(vino, until, now)).await? {
+        match self.call(|fs, now| fs.open(vino, None, now)).await? {
             Answer::Opened { file, pages, immutable, .. } => Ok(OpenFile { file, pages, immutable }),
             other => Err(nonsense(&other)),
         }
@@ -125,7 +137,7 @@ impl Fs {
     /// # Errors
     /// As [`lookup`](Self::lookup); `Unknown`: it is not open.
     pub async fn read_right(&self, file: FileId, end: u64) -> Result<Reading> {
-        match self.call(|fs, until, now| fs.read_right(file, end, until, now)).await? {
+        match self.call(|fs, now| fs.read_right(file, end, None, now)).await? {
             Answer::Read(plan) => Ok(Reading { fs: self.clone(), plan: Rc::from(plan) }),
             other => Err(nonsense(&other)),
         }
@@ -156,8 +168,7 @@ impl Fs {
         with_attributes: bool,
     ) -> Result<(Vec<ListedEntry>, bool)> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let begin =
-            |fs: &mut FsClient, until, now| fs.readdir(listing, cookie, limit, with_attributes, until, now);
+        let begin = |fs: &mut FsClient, now| fs.readdir(listing, cookie, limit, with_attributes, None, now);
         match self.call(begin).await? {
             Answer::Page { entries, end } => Ok((entries, end)),
             other => Err(nonsense(&other)),
@@ -190,18 +201,13 @@ impl Fs {
     /// How much room there is: in the pool of the data if there is one only, else in the cluster.
     ///
     /// # Errors
-    /// `TimedOut`: no monitor answers.
+    /// `Unavailable`: the mount is being closed.
     pub async fn usage(&self) -> Result<Usage> {
         let pool = self.0.look(|mount| match mount.sessions().map().map(|map| &map.data_pools[..]) {
             Some([pool]) => Some(*pool),
             _ => None,
         });
-        let (asked, limit) = (pin!(self.0.usage(pool)), pin!(system::sleep(CALL_MS)));
-        match select(asked, limit).await {
-            Either::Left((Some(usage), _)) => Ok(usage),
-            Either::Left((None, _)) => Err(closing()),
-            Either::Right(_) => Err(FsError::TimedOut("no monitor tells how much room there is".into())),
-        }
+        self.0.usage(pool).await.ok_or_else(closing)
     }
 
     /// Leaves the file system: metadata servers forget this client at once, unless they do not answer.
@@ -229,9 +235,9 @@ impl Fs {
     }
 
     /// Makes a call and waits for its answer. Dropping the future gives the call up.
-    async fn call(&self, begin: impl FnOnce(&mut FsClient, Option<u64>, Now) -> CallId) -> Result<Answer> {
+    async fn call(&self, begin: impl FnOnce(&mut FsClient, Now) -> CallId) -> Result<Answer> {
         let begin = |mount: &mut Mount, now: Now| {
-            let call = begin(mount.fs_mut(), Some(now.after(CALL_MS)), now);
+            let call = begin(mount.fs_mut(), now);
             mount.settle(now);
             call.0
         };
@@ -252,6 +258,7 @@ fn tidy(mut attributes: Box<Attributes>) -> Box<Attributes> {
         (attributes.dir_files, attributes.dir_subdirs) = (0, 0);
         attributes.recursive = RecursiveStat::default();
         attributes.quota = QuotaInfo::default();
+        (attributes.layout, attributes.dir_pin) = (std::sync::Arc::new(FileLayout::default()), -1);
         attributes.xattrs = Some(std::sync::Arc::default());
     }
     attributes

@@ -7,6 +7,7 @@ use wasmount_ceph::osd::Extent;
 use wasmount_ceph::rados::RadosError;
 use wasmount_ceph::striper::{Layout, Piece};
 use wasmount_ceph_guest::objects::{self, Found, Part, Place, Rados, Wanted};
+use wasmount_sdk::{Body, Buffer};
 
 /// Why a file cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +25,14 @@ pub enum ReadError {
     /// The file is cut into objects in a way that is impossible.
     #[error("the layout of the file names {0}, which no file has")]
     Layout(String),
+}
+
+impl ReadError {
+    /// Whether the cluster has locked this client out.
+    #[must_use]
+    pub fn locked_out(&self) -> bool {
+        matches!(self, Self::Object { error: RadosError::Blocklisted { .. }, .. })
+    }
 }
 
 /// Where the objects of a file are.
@@ -135,6 +144,20 @@ pub async fn read<R: Rados>(
         Part::of(piece, start, payload).for_each(|part| part.push_to(&mut parts));
     }
     Ok(parts)
+}
+
+/// Bytes that are in the inode itself, up to `end`. A file that was made longer has zeros there, which nobody keeps.
+///
+/// # Errors
+/// `too-large`: there are more buffers than the host allows.
+pub fn inline(bytes: &[u8], offset: u64, end: u64) -> wasmount_sdk::Result<Body> {
+    let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+    let to = usize::try_from(end).unwrap_or(usize::MAX).clamp(from, bytes.len());
+    let zeros = end.saturating_sub(offset).saturating_sub((to - from) as u64);
+    Body::assemble(vec![
+        wasmount_sdk::Piece::Buffer(Buffer::create(&bytes[from..to])?),
+        wasmount_sdk::Piece::Zeros(zeros),
+    ])
 }
 
 #[cfg(test)]

@@ -7,10 +7,13 @@ use crate::fs::{Fs, Mount as Machine};
 use crate::location::Root;
 use crate::nodes::Nodes;
 use crate::options::{self, Config};
+use crate::read::ReadError;
 use crate::xattr::{self, About};
 use crate::{read, seek, statfs};
 use std::rc::Rc;
-use wasmount_ceph::cephfs::{Entry, FileId, FsConfig, FsError, Kind, ListedEntry, ListingId, Vino};
+use wasmount_ceph::cephfs::{
+    Attributes, Entry, FileId, FsConfig, FsError, Kind, ListedEntry, ListingId, ReadPlan, Vino,
+};
 use wasmount_ceph::mds::{Caps, FilePath, SessionConfig, ino};
 use wasmount_ceph::rados::Machine as _;
 use wasmount_ceph_guest::Client;
@@ -18,12 +21,12 @@ use wasmount_ceph_guest::objects::body;
 use wasmount_ceph_guest::options::key::key;
 use wasmount_sdk::files::{
     self, AttributesAnswer, CachePolicy, Context, DirectoryEntry, DirectoryPage, Forgotten, Handle, Node,
-    OpenFlags, Opened, Place, ROOT, Resolution, SeekTarget, Statistics,
+    OpenFlags, Opened, Place, Resolution, SeekTarget, Statistics,
 };
 use wasmount_sdk::task::until_given_up;
 use wasmount_sdk::{
-    Body, Buffer, Coherence, Description, Error, ErrorKind, FileCapabilities, FileOperations, FileStore,
-    Info, Mount, Piece, Result, SavedState, log,
+    Body, Coherence, Description, Error, ErrorKind, FileCapabilities, FileOperations, FileStore, Info, Mount,
+    Result, SavedState, log,
 };
 
 /// Longest wait for the cluster when a mount is opened. The host waits 30 s, or less if it is told so, and would not know the reason.
@@ -40,6 +43,8 @@ pub struct CephFs {
     nodes: Rc<Nodes>,
     scene: Scene,
     root: Root,
+    /// The directories above the root that the user may see, the nearest first: their quotas limit the mount too.
+    above: Vec<Vino>,
 }
 
 impl FileStore for CephFs {
@@ -124,32 +129,19 @@ impl FileStore for CephFs {
     async fn read(&self, handle: Handle, offset: u64, length: u32) -> Result<Body> {
         until_given_up(async {
             let end = offset.saturating_add(length.into());
-            let reading = self.fs.read_right(FileId(handle), end).await;
-            let reading = reading.map_err(|error| self.failed(format_args!("read"), &error))?;
-            let plan = &reading.plan;
-            if let Some(inline) = &plan.inline {
-                let from = usize::try_from(offset).unwrap_or(usize::MAX).min(inline.len());
-                let to = usize::try_from(end.min(plan.size)).unwrap_or(usize::MAX).clamp(from, inline.len());
-                // A file that was made longer has zeros there, which nobody keeps in the inode.
-                let zeros = end.min(plan.size).saturating_sub(offset).saturating_sub((to - from) as u64);
-                return Body::assemble(vec![
-                    Piece::Buffer(Buffer::create(&inline[from..to])?),
-                    Piece::Zeros(zeros),
-                ]);
-            }
-            let parts = read::read(self.fs.client(), plan, offset, length.into()).await;
-            body(parts.map_err(|error| self.scene.read(&format!("read of {}", plan.vino), &error))?)
+            let read = self.under_right("read", FileId(handle), end, async |plan| match &plan.inline {
+                Some(inline) => Ok(read::inline(inline, offset, end.min(plan.size))),
+                None => read::read(self.fs.client(), plan, offset, length.into()).await.map(body),
+            });
+            read.await?
         })
         .await
     }
 
     async fn seek_data(&self, handle: Handle, offset: u64, target: SeekTarget) -> Result<u64> {
         until_given_up(async {
-            let reading = self.fs.read_right(FileId(handle), offset.saturating_add(1)).await;
-            let reading = reading.map_err(|error| self.failed(format_args!("seek"), &error))?;
-            let found = seek::next(self.fs.client(), &reading.plan, offset, target).await;
-            let found =
-                found.map_err(|error| self.scene.read(&format!("seek in {}", reading.plan.vino), &error))?;
+            let look = async |plan: &ReadPlan| seek::next(self.fs.client(), plan, offset, target).await;
+            let found = self.under_right("seek", FileId(handle), offset.saturating_add(1), look).await?;
             found.ok_or_else(|| Error::out_of_range("there is no more data"))
         })
         .await
@@ -211,11 +203,11 @@ impl FileStore for CephFs {
         until_given_up(async { Ok(xattr::names(&self.getattr(node, Caps::XATTR_SHARED).await?.0)) }).await
     }
 
-    async fn get_statistics(&self, node: Node) -> Result<Statistics> {
+    async fn get_statistics(&self, _: Node) -> Result<Statistics> {
         until_given_up(async {
-            let here = self.getattr(node, Caps::ANY_SHARED).await?.0;
-            let root = self.getattr(ROOT, Caps::ANY_SHARED).await?.0;
-            if let Some(statistics) = statfs::of_quota(&[&here, &root]) {
+            let limited = statfs::limited(&self.fs, self.nodes.root(), &self.above).await;
+            let limited = limited.map_err(|error| self.failed(format_args!("free space"), &error))?;
+            if let Some(statistics) = limited.as_deref().and_then(statfs::of_quota) {
                 return Ok(statistics);
             }
             let usage = self.fs.usage().await;
@@ -294,10 +286,11 @@ impl CephFs {
             root: root.to_owned(),
         };
         // Not forgotten: the host may ask for it at any time.
-        let entry = fs.find_path(path(&config.root)).await.map_err(|error| scene.no_root(&error))?;
+        let entry = fs.find_root(path(&config.root)).await.map_err(|error| scene.no_root(&error))?;
         if entry.attributes.kind != Kind::Directory {
             return Err(scene.no_root(&FsError::NotDirectory));
         }
+        let above = statfs::above(&fs, config.root.as_str()).await;
         let nodes = Rc::new(Nodes::new(entry.attributes.vino, state));
         let news = client.news().ok_or_else(|| Error::other("the client was used before"))?;
         client.run(events::pass_on(fs.clone(), nodes.clone(), news));
@@ -319,7 +312,7 @@ impl CephFs {
         let identity = format!("cephfs {fsid} {named} {root} {:x}", entry.attributes.vino.ino);
         let info = Info::new(identity, title, capabilities);
         let info = config.access.warnings.iter().fold(info, |info, sentence| info.warning(sentence));
-        Ok((Self { fs, nodes, scene, root: config.root }, info))
+        Ok((Self { fs, nodes, scene, root: config.root, above }, info))
     }
 
     /// The inode of a number. One of a snapshot that only an earlier instance has seen is looked for first.
@@ -336,11 +329,36 @@ impl CephFs {
         Ok(vino)
     }
 
+    /// Reads something under the right to read an open file up to `end`.
+    ///
+    /// If the cluster has locked this client out meanwhile, the client goes on as a new one, whose right is another: then it is read once more,
+    /// from what the file is now. A reader is promised nothing that could be lost with the old one.
+    async fn under_right<T>(
+        &self,
+        what: &str,
+        file: FileId,
+        end: u64,
+        read: impl AsyncFn(&ReadPlan) -> std::result::Result<T, ReadError>,
+    ) -> Result<T> {
+        let mut again = true;
+        loop {
+            let reading = self.fs.read_right(file, end).await;
+            let reading = reading.map_err(|error| self.failed(format_args!("{what}"), &error))?;
+            match read(&reading.plan).await {
+                Err(error) if error.locked_out() && again => again = false,
+                result => {
+                    let of = reading.plan.vino;
+                    return result.map_err(|error| self.scene.read(&format!("{what} of {of}"), &error));
+                }
+            }
+        }
+    }
+
     async fn getattr(
         &self,
         node: Node,
         mask: Caps,
-    ) -> Result<(Box<wasmount_ceph::cephfs::Attributes>, wasmount_ceph::cephfs::Rights)> {
+    ) -> Result<(Box<Attributes>, wasmount_ceph::cephfs::Rights)> {
         let vino = self.vino(node).await?;
         let found = self.fs.getattr(vino, mask).await;
         found.map_err(|error| self.failed(format_args!("attributes of {vino}"), &error))

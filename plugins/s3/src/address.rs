@@ -48,7 +48,7 @@ impl Address {
         }
         let (protocol, authority) = match endpoint {
             Some(endpoint) => (endpoint.protocol.as_str(), endpoint.authority()),
-            None => ("https", aws_host(region)),
+            None => ("https", aws_host("s3", region)),
         };
         let base = match style {
             Style::Path => format!("{protocol}://{authority}/{}", percent::encode(bucket)),
@@ -94,10 +94,10 @@ impl Address {
     }
 }
 
-/// AWS's endpoint of a region; those in China have a domain of their own.
-fn aws_host(region: &str) -> String {
+/// AWS's endpoint of a service in a region; those in China have a domain of their own.
+pub(crate) fn aws_host(service: &str, region: &str) -> String {
     let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
-    format!("s3.{region}.amazonaws.com{suffix}")
+    format!("{service}.{region}.amazonaws.com{suffix}")
 }
 
 fn is_label(text: &str) -> bool {

@@ -1,6 +1,6 @@
 //! One request to the store, from the signature to a success or an error worth reading.
 
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, Current};
 use crate::failure::{Attempt, Failure};
 use crate::options::Config;
 use wasmount_sdk::http::{Request, Response};
@@ -68,18 +68,21 @@ impl Client {
         retry(retry::Policy::default(), || self.attempt(call)).await
     }
 
-    /// One attempt, and another at once if the credentials were refused and have changed meanwhile.
+    /// One attempt, and another at once if the credentials were refused and there are others by now.
     async fn attempt(&self, call: &Call<'_>) -> Result<Response> {
-        let used = self.credentials.generations();
-        let answer =
-            with_fresh_credentials(|| self.exchange(call), || self.credentials.refresh(used)).await?;
-        answer.map_err(|failure| failure.error(&self.describe(call)))
+        let credentials = &self.credentials;
+        let answer = with_fresh_credentials(
+            credentials.current().await?,
+            |current| self.exchange(call, current),
+            |refused, certain| async move { credentials.renewed(&refused, certain).await },
+        );
+        answer.await?.map_err(|failure| failure.error(&self.describe(call)))
     }
 
-    async fn exchange(&self, call: &Call<'_>) -> Result<Result<Response, Failure>> {
+    async fn exchange(&self, call: &Call<'_>, current: Current) -> Result<Result<Response, Failure>> {
         let unsigned =
             Unsigned { method: call.method, url: call.url, headers: &self.signed, payload: Payload::Empty };
-        let signature = self.credentials.sign(&self.signer, &unsigned, system::now())?;
+        let signature = self.credentials.sign(&current, &self.signer, &unsigned, system::now())?;
         let request = Request::new(call.method, call.url)
             .headers(self.signed.iter().cloned())
             .headers(signature)
@@ -88,7 +91,10 @@ impl Client {
             .if_none_match(call.unless);
         let response = request.send().await?;
         match response.status {
-            200 | 206 | 304 => Ok(Ok(response)),
+            200 | 206 | 304 => {
+                self.credentials.accepted();
+                Ok(Ok(response))
+            }
             _ => Ok(Err(read_failure(response).await)),
         }
     }
@@ -100,22 +106,29 @@ impl Client {
             region: &self.config.region,
             key: call.key,
             continues: call.continues,
-            anonymous: self.config.anonymous,
+            credentials: self.config.credentials,
         }
     }
 }
 
-/// Exchanges once, and again at once if the answer doubts the credentials and `refresh` finds new ones. Never a third time.
-async fn with_fresh_credentials<T, E, R>(
-    exchange: impl Fn() -> E,
-    refresh: impl FnOnce() -> R,
+/// Exchanges once, and again at once if the answer doubts the credentials and `renew` finds others. Never a third time.
+async fn with_fresh_credentials<C: Clone, T, E, R>(
+    first: C,
+    exchange: impl Fn(C) -> E,
+    renew: impl FnOnce(C, bool) -> R,
 ) -> Result<Result<T, Failure>>
 where
     E: Future<Output = Result<Result<T, Failure>>>,
-    R: Future<Output = Result<bool>>,
+    R: Future<Output = Result<Option<C>>>,
 {
-    match exchange().await? {
-        Err(failure) if failure.doubts_credentials() && refresh().await? => exchange().await,
+    match exchange(first.clone()).await? {
+        Err(failure) if failure.doubts_credentials() => {
+            let certain = failure.refuses_credentials();
+            match renew(first, certain).await? {
+                Some(other) => exchange(other).await,
+                None => Ok(Err(failure)),
+            }
+        }
         answer => Ok(answer),
     }
 }
@@ -143,40 +156,42 @@ async fn read_failure(response: Response) -> Failure {
 mod tests {
     use super::*;
     use futures::executor::block_on;
-    use std::cell::Cell;
+    use futures::future::ready;
+    use std::cell::{Cell, RefCell};
 
-    /// The answer, and how often it was asked for and the files read again.
-    fn run(statuses: &[u16], refreshed: bool) -> (Result<u16, u16>, usize, usize) {
-        let (asked, reads) = (Cell::new(0), Cell::new(0));
-        let exchange = || async {
-            let status = statuses[asked.get()];
-            asked.set(asked.get() + 1);
-            Ok(if status == 200 { Ok(status) } else { Err(Failure { status, ..Failure::default() }) })
+    /// The answer, the credentials of each request, and how often others were looked for.
+    fn run(statuses: &[u16], others: Option<u8>) -> (Result<u16, u16>, Vec<u8>, usize) {
+        let (asked, looks) = (RefCell::new(Vec::new()), Cell::new(0));
+        let exchange = |credentials| {
+            let status = statuses[asked.borrow().len()];
+            asked.borrow_mut().push(credentials);
+            ready(Ok(if status == 200 { Ok(status) } else { Err(Failure { status, ..Failure::default() }) }))
         };
-        let refresh = || async {
-            reads.set(reads.get() + 1);
-            Ok(refreshed)
+        let renew = |refused, certain| {
+            looks.set(looks.get() + 1);
+            assert_eq!((refused, certain), (1, false), "there is no body to say why");
+            ready(Ok(others))
         };
-        let answer = block_on(with_fresh_credentials(exchange, refresh)).unwrap();
-        (answer.map_err(|failure| failure.status), asked.get(), reads.get())
+        let answer = block_on(with_fresh_credentials(1, exchange, renew)).unwrap();
+        (answer.map_err(|failure| failure.status), asked.take(), looks.get())
     }
 
     #[test]
     fn a_rotated_key_is_tried_once() {
-        assert_eq!(run(&[403, 200], true), (Ok(200), 2, 1));
-        assert_eq!(run(&[403, 403, 200], true), (Err(403), 2, 1));
+        assert_eq!(run(&[403, 200], Some(2)), (Ok(200), vec![1, 2], 1));
+        assert_eq!(run(&[403, 403, 200], Some(2)), (Err(403), vec![1, 2], 1));
     }
 
     #[test]
     fn a_key_that_is_the_same_is_not_tried_again() {
-        assert_eq!(run(&[401, 200], false), (Err(401), 1, 1));
+        assert_eq!(run(&[401, 200], None), (Err(401), vec![1], 1));
     }
 
     #[test]
-    fn other_answers_read_no_files() {
+    fn other_answers_look_for_nothing() {
         for status in [200, 404, 412, 503] {
-            let (_, asked, reads) = run(&[status, 200], true);
-            assert_eq!((asked, reads), (1, 0), "{status}");
+            let (_, asked, looks) = run(&[status, 200], Some(2));
+            assert_eq!((asked, looks), (vec![1], 0), "{status}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Error answers: what they mean for the host, and what the user should change.
 
+use crate::credentials::plan::Kind;
 use crate::xml::{Node, walk};
 use wasmount_sdk::{Blame, Error, ErrorKind, RetryAdvice};
 
@@ -36,8 +37,8 @@ pub struct Attempt<'a> {
     pub key: Option<&'a str>,
     /// A listing that was to go on from a token.
     pub continues: bool,
-    /// No credentials were sent.
-    pub anonymous: bool,
+    /// Where the credentials come from.
+    pub credentials: Kind,
 }
 
 impl Failure {
@@ -72,9 +73,14 @@ impl Failure {
     /// Whether reading the credentials again may help: they were refused, or the answer has no body to say why.
     pub fn doubts_credentials(&self) -> bool {
         match &self.code {
-            Some(code) => refuses_credentials(code),
+            Some(_) => self.refuses_credentials(),
             None => matches!(self.status, 400 | 401 | 403),
         }
+    }
+
+    /// Whether the store says that it is the credentials.
+    pub fn refuses_credentials(&self) -> bool {
+        self.code.as_deref().is_some_and(refuses_credentials)
     }
 
     /// The error for the host.
@@ -101,7 +107,17 @@ impl Failure {
 
     /// Kind and sentence, by the code and, where there is none or an unknown one, by the status.
     fn meaning(&self, attempt: &Attempt<'_>) -> (ErrorKind, String) {
-        let (kind, sentence) = match self.code.as_deref().unwrap_or("") {
+        let code = self.code.as_deref().unwrap_or("");
+        if let Some(issuer) = attempt.credentials.issuer()
+            && refuses_credentials(code)
+            && !is_about_time(code)
+        {
+            let sentence = format!(
+                "the store refuses the temporary credentials from {issuer}: they were revoked, or are not meant for this store (option endpoint)"
+            );
+            return (ErrorKind::Unauthenticated, sentence);
+        }
+        let (kind, sentence) = match code {
             // MinIO refuses some names outright: nothing can be there.
             "NoSuchKey" | "NoSuchVersion" | "XMinioInvalidObjectName" | "XMinioInvalidResourceName" => {
                 (ErrorKind::NotFound, "there is no such object")
@@ -221,17 +237,23 @@ fn refuses_credentials(code: &str) -> bool {
     )
 }
 
+/// What no other credentials would change.
+fn is_about_time(code: &str) -> bool {
+    matches!(code, "RequestTimeTooSkewed" | "RequestExpired")
+}
+
 fn denied(attempt: &Attempt<'_>) -> &'static str {
-    match (attempt.anonymous, attempt.key) {
-        (true, _) => {
+    match (attempt.credentials, attempt.key) {
+        (Kind::Anonymous, _) => {
             "access denied without credentials: set options access-key and secret-key, or make the bucket public"
         }
-        (false, Some(_)) => {
+        (_, Some(_)) => {
             "access denied: allow these credentials s3:GetObject (and s3:ListBucket, or it looks so where nothing is)"
         }
-        (false, None) => {
+        (Kind::Static, None) => {
             "access denied: allow these credentials s3:ListBucket, or correct options access-key and secret-key"
         }
+        (_, None) => "access denied: allow the role of these credentials s3:ListBucket",
     }
 }
 

@@ -7,7 +7,7 @@ fn attempt(key: Option<&str>) -> Attempt<'_> {
         region: "us-east-1",
         key,
         continues: false,
-        anonymous: false,
+        credentials: Kind::Static,
     }
 }
 
@@ -117,7 +117,7 @@ fn remedies_name_the_option() {
     assert!(message(403, "InvalidAccessKeyId", None).contains("access-key"));
     assert!(message(403, "AccessDenied", None).contains("s3:ListBucket"));
     assert!(message(403, "AccessDenied", Some("k")).contains("s3:GetObject"));
-    let anonymous = Attempt { anonymous: true, ..attempt(None) };
+    let anonymous = Attempt { credentials: Kind::Anonymous, ..attempt(None) };
     assert!(
         coded(403, "AccessDenied")
             .error(&anonymous)
@@ -175,4 +175,23 @@ fn bodies_that_are_no_error_document_change_nothing() {
 fn long_messages_are_cut() {
     let body = format!("<Error><Code>X</Code><Message>{}</Message></Error>", "é".repeat(5000));
     assert!(bare(400).with_body(&body).error(&attempt(None)).message.chars().count() < 600);
+}
+
+#[test]
+fn temporary_credentials_are_not_corrected_in_options() {
+    let refused = |code: &str, credentials| {
+        let failure = Failure { status: 403, code: Some(code.into()), ..Failure::default() };
+        failure.error(&Attempt { credentials, ..attempt(None) })
+    };
+    for kind in [Kind::WebIdentity, Kind::Container, Kind::Instance] {
+        for code in ["InvalidAccessKeyId", "ExpiredToken", "InvalidTokenId", "SignatureDoesNotMatch"] {
+            let error = refused(code, kind);
+            assert_eq!(error.kind, ErrorKind::Unauthenticated);
+            assert!(error.message.contains(kind.issuer().unwrap()), "{}", error.message);
+            assert!(!error.message.contains("access-key"), "{}", error.message);
+        }
+        assert!(refused("RequestTimeTooSkewed", kind).message.contains("clock"));
+        assert!(refused("AccessDenied", kind).message.contains("the role"));
+    }
+    assert!(refused("ExpiredToken", Kind::Static).message.contains("session-token"));
 }

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | [`options`] | the option table, and what follows from the options of a mount |
 //! | [`location`], [`address`] | bucket and prefix of a mount point; URLs, path-style or virtual-hosted |
-//! | [`credentials`] | keys that may be rotated while mounted; who signs |
-//! | [`client`] | one request: sign, send, refresh credentials once, try again |
+//! | [`credentials`] | who signs: keys that may be rotated while mounted, temporary credentials that are renewed |
+//! | [`client`] | one request: sign, send, look for other credentials once, try again |
 //! | [`failure`] | what an error answer means, and what the user should change |
 //! | [`listing`], [`entity`] | pages of keys from XML; metadata from response headers |
 //! | [`store`] | the three functions of an object store on top of these |

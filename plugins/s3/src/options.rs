@@ -1,6 +1,7 @@
 //! The option table.
 
 use crate::address::{Address, Style};
+use crate::credentials::plan::{self, Kind};
 use crate::location::Location;
 use wasmount_sdk::{Description, Error, Mount, Options, Result, Settings};
 
@@ -9,7 +10,33 @@ const READS: [&str; 2] = ["GET", "HEAD"];
 
 /// Who the plugin is and what it takes.
 pub fn description() -> Description {
-    let options = Options::new()
+    let options = plan::add_options(store_options());
+    let summary = "S3, MinIO and compatible object stores";
+    let mut description = Description::new("s3", env!("CARGO_PKG_VERSION"), summary)
+        .scheme("s3")
+        .scheme("minio")
+        .options(options);
+    for origin in [
+        "https://s3.{region}.amazonaws.com",
+        "https://s3.{region}.amazonaws.com.cn",
+        "https://{mount-host}.s3.{region}.amazonaws.com",
+        "https://{mount-host}.s3.{region}.amazonaws.com.cn",
+        "https://{mount-host}.{endpoint}",
+        "http://{mount-host}.{endpoint}",
+    ] {
+        description = description.origin_template(origin, &READS);
+    }
+    // A token service issues credentials by POST and changes nothing.
+    for origin in ["https://sts.{region}.amazonaws.com", "https://sts.{region}.amazonaws.com.cn"] {
+        description = description.origin_template(origin, &["POST"]);
+    }
+    // Sessions of the metadata service are opened by PUT. The host's policy refuses the address unless the operator allows it.
+    description.origin_template("http://169.254.169.254", &["GET", "PUT"])
+}
+
+/// What is not about where credentials come from.
+fn store_options() -> Options {
+    Options::new()
         .endpoint(
             "endpoint",
             "Where the store listens, such as `http://minio:9000`; `https` unless it says `http`. Without it, the bucket is at AWS in the \
@@ -39,7 +66,7 @@ pub fn description() -> Description {
         )
         .reveal()
         .alias("token")
-        .boolean("anonymous", "Send requests without credentials, for public buckets. Keys are then ignored.")
+        .boolean("anonymous", "The same as `credentials=anonymous`: requests without credentials, for public buckets. Keys are then ignored.")
         .default_value("false")
         .choice(
             "path-style",
@@ -49,23 +76,7 @@ pub fn description() -> Description {
         )
         .default_value("auto")
         .boolean("request-payer", "Agree to pay for requests to requester-pays buckets; without it they answer `access denied`.")
-        .default_value("false");
-    let summary = "S3, MinIO and compatible object stores";
-    let mut description = Description::new("s3", env!("CARGO_PKG_VERSION"), summary)
-        .scheme("s3")
-        .scheme("minio")
-        .options(options);
-    for origin in [
-        "https://s3.{region}.amazonaws.com",
-        "https://s3.{region}.amazonaws.com.cn",
-        "https://{mount-host}.s3.{region}.amazonaws.com",
-        "https://{mount-host}.s3.{region}.amazonaws.com.cn",
-        "https://{mount-host}.{endpoint}",
-        "http://{mount-host}.{endpoint}",
-    ] {
-        description = description.origin_template(origin, &READS);
-    }
-    description
+        .default_value("false")
 }
 
 /// What follows from the options, but for the credentials.
@@ -77,8 +88,8 @@ pub struct Config {
     pub address: Address,
     /// Region to sign for.
     pub region: String,
-    /// Send no credentials.
-    pub anonymous: bool,
+    /// Where credentials come from.
+    pub credentials: Kind,
     /// Pay for requests.
     pub request_payer: bool,
     /// What the administrator should know.
@@ -112,7 +123,7 @@ impl Config {
             location,
             address,
             region,
-            anonymous: settings.boolean("anonymous")?,
+            credentials: Kind::choose(settings)?,
             request_payer: settings.boolean("request-payer")?,
             warnings,
         })
@@ -138,7 +149,9 @@ pub fn missing_keys(access: bool, secret: bool) -> Error {
         (false, true) => "option access-key is missing although secret-key is set",
         _ => "options access-key and secret-key are missing",
     };
-    Error::invalid(format!("{what}: set both, or anonymous=true for a public bucket"))
+    Error::invalid(format!(
+        "{what}: set both, or anonymous=true for a public bucket, or option credentials to where else they come from"
+    ))
 }
 
 #[cfg(test)]
@@ -152,6 +165,7 @@ mod tests {
             setting("region", OptionValue::Text("eu-1".into())),
             setting("path-style", OptionValue::Text(path_style.into())),
             setting("anonymous", OptionValue::Boolean(false)),
+            setting("credentials", OptionValue::Text("auto".into())),
             setting("request-payer", OptionValue::Boolean(false)),
         ];
         if let Some(path) = endpoint {
@@ -183,12 +197,36 @@ mod tests {
     }
 
     #[test]
-    fn the_secret_key_is_never_revealed() {
+    fn what_need_not_be_seen_is_never_revealed() {
+        let hidden = ["secret-key", "container-authorization-token"];
         for spec in description().options {
             if let OptionKind::Secret(rule) = spec.kind {
-                assert_eq!(rule.reveal, spec.name != "secret-key", "{}", spec.name);
+                assert_eq!(rule.reveal, !hidden.contains(&&*spec.name), "{}", spec.name);
             }
         }
+    }
+
+    #[test]
+    fn only_token_and_metadata_services_are_written_to() {
+        let writes = |methods: &[String]| methods.iter().any(|method| !READS.contains(&&**method));
+        let description = description();
+        let templates =
+            description.network.templates.iter().filter(|template| writes(&template.read_methods));
+        let options = description.options.iter().filter_map(|spec| match &spec.kind {
+            OptionKind::Endpoint(rule) if writes(&rule.read_methods) => Some(spec.name.as_str()),
+            _ => None,
+        });
+        let all: Vec<_> = templates.map(|template| template.origin.as_str()).chain(options).collect();
+        assert_eq!(
+            all,
+            [
+                "https://sts.{region}.amazonaws.com",
+                "https://sts.{region}.amazonaws.com.cn",
+                "http://169.254.169.254",
+                "sts-endpoint",
+                "instance-metadata"
+            ]
+        );
     }
 
     #[test]

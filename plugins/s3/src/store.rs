@@ -2,6 +2,7 @@
 
 use crate::client::{Call, Client};
 use crate::credentials::Credentials;
+use crate::credentials::plan::Plan;
 use crate::entity;
 use crate::listing;
 use crate::options::{self, Config};
@@ -24,7 +25,8 @@ impl ObjectStore for S3 {
 
     async fn open(mut mount: Mount) -> Result<(Self, Info)> {
         let config = Config::new(&mount)?;
-        let credentials = Credentials::new(&mut mount.settings, config.anonymous)?;
+        let (plan, warnings) = Plan::new(&mount, config.credentials, &config.region)?;
+        let credentials = Credentials::new(plan, &mut mount.settings)?;
         let prefix = u32::try_from(config.location.prefix.len()).unwrap_or(u32::MAX);
         let max_key = MAX_KEY.checked_sub(prefix).filter(|rest| *rest > 0).ok_or_else(|| {
             Error::invalid(format!("the prefix in mountPoint is longer than the {MAX_KEY} bytes of a key"))
@@ -43,7 +45,8 @@ impl ObjectStore for S3 {
             writing: None,
         };
         let info = Info::new(config.identity(), config.title(), capabilities);
-        let info = config.warnings.iter().fold(info, |info, sentence| info.warning(sentence));
+        let info =
+            config.warnings.iter().chain(&warnings).fold(info, |info, sentence| info.warning(sentence));
         let store = Self(Client::new(config, credentials));
         // One key of a listing proves endpoint, bucket, region and credentials at once.
         store.check().await?;

@@ -5,6 +5,7 @@
 //! `WASMOUNT_WITHOUT_CEPH=1` leaves them out, for systems that have no Ceph packages; each then says so.
 
 mod churn;
+pub mod fio;
 mod fuse;
 mod images;
 mod tagged;
@@ -22,7 +23,7 @@ use crate::listing::path_of_hex;
 use crate::mount::Launch;
 use crate::paths;
 
-pub use churn::Churn;
+pub use churn::{Churn, Judge};
 pub use fuse::CephFuse;
 pub use images::{Image, first_difference};
 pub use tagged::{Errors, Seen, Tagged, Via};

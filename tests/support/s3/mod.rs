@@ -1,5 +1,6 @@
 //! A small S3 client to prepare buckets with: path-style, blocking, independent of the code under test.
 
+mod admin;
 mod date;
 pub(crate) mod encode;
 mod sign;

@@ -1,5 +1,6 @@
 //! Attributes of nodes.
 
+use super::data::Data;
 use super::source::Opening;
 use super::{FileFs, Node};
 use crate::fs::Entry;
@@ -10,6 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use wasmount_types::{Blame, Error, ErrorKind, FileKind, RequestCtx};
 
+/// How long the kernel is given no attributes of a node whose attributes were just taken back: it asks, and is answered from memory. What it was not given need
+/// not be taken back, and to take it back makes the kernel ignore an answer that it is just taking in, the size of a file that grew included.
+const CHANGING: Duration = Duration::from_secs(1);
 /// First pause before the kernel is told again of a node that it does not know yet; doubles.
 const FIRST_PAUSE: Duration = Duration::from_micros(200);
 /// Longest such pause.
@@ -18,6 +22,8 @@ const LAST_PAUSE: Duration = Duration::from_millis(20);
 impl FileFs {
     /// Attributes for the kernel.
     pub(crate) async fn attributes(&self, ctx: RequestCtx, node: &Node) -> Result<Entry, Error> {
+        // For as long as it is under way no pages are dropped, if that can wait.
+        let _asking = node.opened_data().map(Data::asking);
         let attributes = self.known_attributes(ctx, node, None).await?;
         Ok(self.entry(node, &attributes, Duration::ZERO))
     }
@@ -29,9 +35,19 @@ impl FileFs {
         node: &Node,
         opening: Option<&Arc<Opening>>,
     ) -> Result<FileAttributes, Error> {
-        if let Some(attributes) = self.believed(node) {
-            return Ok(attributes);
+        match self.believed(node) {
+            Some(attributes) => Ok(attributes),
+            None => self.ask_attributes(ctx, node, opening).await,
         }
+    }
+
+    /// Attributes as the store says they are now.
+    pub(super) async fn ask_attributes(
+        &self,
+        ctx: RequestCtx,
+        node: &Node,
+        opening: Option<&Arc<Opening>>,
+    ) -> Result<FileAttributes, Error> {
         let opening = opening.cloned().or_else(|| node.opened_data().and_then(|data| data.source.opening()));
         let asked = self.ask();
         let handle = opening.as_ref().map(|opening| opening.handle);
@@ -79,6 +95,7 @@ impl FileFs {
         let given = {
             let mut state = node.lock();
             state.attributes = None;
+            state.attributes_change = Some(self.clock().now() + CHANGING);
             state.attributes_given.take(self.clock())
         };
         if let Some(kernel) = self.kernel().filter(|_| given) {

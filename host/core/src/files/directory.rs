@@ -2,12 +2,13 @@
 
 use super::listing::{ListingHandle, OpenListing};
 use super::{Asked, FileFs, Node};
-use crate::fs::DirEntry;
+use crate::fs::{DirEntry, Entry};
 use crate::ports::{DirectoryPage, FileDirEntry};
 use crate::wait::bounded;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use wasmount_types::{Blame, Error, ErrorKind, FileKind, RequestCtx};
+use wasmount_types::{Blame, Error, ErrorKind, FileKind, Name, RequestCtx};
 
 /// Handles tried for one request: the one that is there, and a fresh one if that turns out to be stale.
 const ATTEMPTS: u32 = 2;
@@ -59,23 +60,26 @@ impl FileFs {
     ) -> Result<Vec<DirEntry>, Error> {
         let mut answering = open.begin();
         let asked = self.ask();
-        let listed = self.page(ctx, open, page).await?;
+        let mut listed = self.page(ctx, open, page).await?;
         if listed.entries.is_empty() && !listed.end {
             let message = "a page of a directory without entries that is not the last";
             return Err(Error::new(ErrorKind::Corrupt, Blame::Plugin, message));
         }
+        listed.entries.truncate(page.limit);
+        let mut unknown = self.find_kinds(ctx, &open.node, &listed.entries, page.plus).await?;
+        answering.coming();
         let (mut entries, mut names) = (Vec::with_capacity(listed.entries.len()), false);
-        for listed in listed.entries.into_iter().take(page.limit) {
-            match self.listed(ctx, &open.node, listed, page.plus, asked).await {
+        for listed in listed.entries {
+            match self.listed(&open.node, listed, page.plus, asked, &mut unknown) {
                 Ok(Some(entry)) => {
                     names |= entry.entry.is_some_and(|entry| !entry.ttl.is_zero());
                     entries.push(entry);
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    for entry in entries.into_iter().filter_map(|entry: DirEntry| entry.entry) {
-                        self.undo(entry.attr.ino);
-                    }
+                    let found = unknown.into_values().filter(|_| page.plus).map(|entry| entry.attr.ino);
+                    let given = entries.into_iter().filter_map(|entry: DirEntry| Some(entry.entry?.attr.ino));
+                    found.chain(given).for_each(|ino| self.undo(ino));
                     return Err(error);
                 }
             }
@@ -101,14 +105,42 @@ impl FileFs {
         }
     }
 
-    /// One entry for the kernel; `None`: it is gone by now.
-    async fn listed(
+    /// Looks up what the directory does not say the kind of; with `plus` that counts as a look-up. The kernel is not to believe such a name for any time:
+    /// what was said of it may be taken back before the answer is complete.
+    async fn find_kinds(
         &self,
         ctx: RequestCtx,
+        parent: &Arc<Node>,
+        listed: &[FileDirEntry],
+        plus: bool,
+    ) -> Result<HashMap<Name, Entry>, Error> {
+        let mut found = HashMap::new();
+        for entry in listed.iter().filter(|entry| entry.kind.is_none() && entry.entry.is_none()) {
+            match self.look_up(ctx, parent, &entry.name).await {
+                Ok(entry_found) => {
+                    if !plus {
+                        self.undo(entry_found.attr.ino);
+                    }
+                    found.insert(entry.name.clone(), Entry { ttl: Duration::ZERO, ..entry_found });
+                }
+                Err(error) if error.kind == ErrorKind::NotFound => {}
+                Err(error) => {
+                    found.into_values().filter(|_| plus).for_each(|entry: Entry| self.undo(entry.attr.ino));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// One entry for the kernel; `None`: it is gone by now.
+    fn listed(
+        &self,
         parent: &Arc<Node>,
         listed: FileDirEntry,
         plus: bool,
         asked: Asked,
+        unknown: &mut HashMap<Name, Entry>,
     ) -> Result<Option<DirEntry>, Error> {
         let FileDirEntry { name, inode, kind, cookie, entry } = listed;
         let next_offset = cookie;
@@ -134,19 +166,9 @@ impl FileFs {
             let ino = self.listed_number(inode, kind);
             return Ok(Some(DirEntry { name, ino, kind, next_offset, entry: None }));
         }
-        // The directory does not say what it is.
-        match self.look_up(ctx, parent, &name).await {
-            Ok(entry) => {
-                let (ino, kind) = (entry.attr.ino, entry.attr.kind);
-                if !plus {
-                    self.undo(ino);
-                }
-                let entry = plus.then_some(entry);
-                Ok(Some(DirEntry { name, ino, kind, next_offset, entry }))
-            }
-            Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let Some(entry) = unknown.remove(&name) else { return Ok(None) };
+        let (ino, kind) = (entry.attr.ino, entry.attr.kind);
+        Ok(Some(DirEntry { name, ino, kind, next_offset, entry: plus.then_some(entry) }))
     }
 
     /// Takes back a look-up that the kernel is not told of.

@@ -3,6 +3,9 @@
 //! What is in an answer to READDIR or READDIRPLUS the kernel takes into its caches some time after the answer was sent, and nothing tells
 //! when it has done so, but for the next request on the same open directory: it makes one at a time. So what has to be taken back is taken
 //! back a second time when that request has come, or a while has passed.
+//!
+//! For an answer of the store nobody waits: the store may itself wait until the right is given back before it lists. Names that it lists then
+//! are given to the kernel without a lifetime, because they were asked for before the right was lost, and the listing is dropped before anybody opens it again.
 
 use crate::ports::{CachePolicy, Clock, FileStore, KernelPages, StoreHandle};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -126,7 +129,9 @@ struct OpenState {
 /// The last answer.
 #[derive(Clone, Copy)]
 enum Last {
-    /// It is being made.
+    /// The store was asked for it.
+    Asked,
+    /// The store has answered, and the kernel is told.
     Coming,
     /// The kernel may be taking it in.
     Given(Instant),
@@ -155,7 +160,7 @@ impl OpenListing {
     pub(super) fn begin(&self) -> Answering<'_> {
         let mut state = self.state();
         state.requests += 1;
-        state.last = Last::Coming;
+        state.last = Last::Asked;
         drop(state);
         self.changed.notify_waiters();
         Answering { open: self, given: None }
@@ -166,7 +171,7 @@ impl OpenListing {
         drop(self.begin());
     }
 
-    /// Waits until the kernel has taken in what it was answered so far. Whether it has taken in anything since this was asked.
+    /// Waits until the kernel has taken in what the store has answered so far. Whether it has taken in anything since this was asked.
     async fn taken_in(&self, clock: &dyn Clock) -> bool {
         let request = self.state().requests;
         let mut waited = false;
@@ -179,7 +184,7 @@ impl OpenListing {
             };
             let rest = match last {
                 _ if requests != request => return waited,
-                Last::Nothing => return waited,
+                Last::Nothing | Last::Asked => return waited,
                 Last::Coming => None,
                 Last::Given(at) => {
                     let rest = TAKING_IN.saturating_sub(clock.now().saturating_duration_since(at));
@@ -209,6 +214,12 @@ pub(super) struct Answering<'a> {
 }
 
 impl Answering<'_> {
+    /// The store has answered. To be said before anything of the answer is prepared for the kernel: whoever takes something back from here on
+    /// waits for it.
+    pub(super) fn coming(&self) {
+        self.open.state().last = Last::Coming;
+    }
+
     /// It is answered. `names`: the kernel is given names to keep.
     pub(super) fn answered(&mut self, now: Instant, names: bool) {
         let cached = self.open.state().cached;

@@ -81,6 +81,9 @@ impl FileFs {
         parent: &Arc<Node>,
         name: &Name,
     ) -> Result<(Arc<Node>, FileAttributes), Error> {
+        // Who finds somebody asking may have come after the store has answered him, and after a change of what it said. The next question is asked
+        // after both have come.
+        let mut later = self.caps.coherence == Coherence::Timed;
         loop {
             match self.remembered(parent, name) {
                 Some(None) => return Err(Error::not_found(name)),
@@ -101,7 +104,7 @@ impl FileFs {
                 }
                 Err(mut answer) => {
                     let outcome = answer.wait_for(Option::is_some).await.ok().and_then(|told| told.clone());
-                    match outcome {
+                    match outcome.filter(|_| later) {
                         Some(Ok(None)) => return Err(Error::not_found(name)),
                         Some(Ok(Some((node, attributes)))) if self.count(&node) => {
                             return Ok((node, attributes));
@@ -111,6 +114,7 @@ impl FileFs {
                         Some(Err(error)) if error.kind == ErrorKind::TimedOut => {}
                         Some(Err(error)) => return Err(error),
                     }
+                    later = true;
                 }
             }
         }

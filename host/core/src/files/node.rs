@@ -35,6 +35,8 @@ pub(super) struct NodeState {
     pub(super) attributes: Option<(FileAttributes, Until)>,
     /// Until when the kernel may believe attributes.
     pub(super) attributes_given: Given,
+    /// They changed a short while ago: the kernel is not given any until then.
+    pub(super) attributes_change: Option<Instant>,
     /// What a symbolic link leads to, which never changes.
     pub(super) target: Option<Bytes>,
     /// Names in a directory; `None`: there is no such name.
@@ -88,6 +90,7 @@ impl Node {
             device: packed(attributes.device),
             size: attributes.size,
             allocated: attributes.allocated,
+            block_size: attributes.block_size,
             atime: attributes.accessed,
             mtime: attributes.modified,
             ctime: attributes.changed,

@@ -115,9 +115,11 @@ impl FileFs {
     /// What the kernel is given about a node: what is believed, or what the store has just said and nobody may keep.
     pub(super) fn entry(&self, node: &Node, said: &FileAttributes, name_ttl: Duration) -> Entry {
         let mut state = node.lock();
+        let changing = state.attributes_change.is_some_and(|until| self.clock().now() < until);
+        let most = if changing { Duration::ZERO } else { ATTRIBUTES_TTL };
         let (attr, attr_ttl) = match &state.attributes {
             Some((attributes, until)) if until.holds(self.clock()) => {
-                (node.attr(attributes), until.left(self.clock(), ATTRIBUTES_TTL))
+                (node.attr(attributes), until.left(self.clock(), most))
             }
             _ => (node.attr(said), Duration::ZERO),
         };

@@ -93,12 +93,16 @@ impl FileFs {
             Some(file) => Some(Begun { file, same: true }),
             None => self.begin(ctx, node, data).await?,
         };
-        open.direct = begun.is_none();
+        // A store that gives the right to whoever insists is asked when the file is read.
+        let bypass = || data.source.opening().is_none_or(|opening| opening.cache.bypass);
+        open.direct = begun.is_none() && (!self.store.gives_for_a_moment() || bypass());
         let backing = match &begun {
             Some(begun) if self.is_immutable(data) => self.reading.backing(&begun.file).await,
             _ => None,
         };
-        Ok(OpenedNode { open, keep_cache: begun.is_some_and(|begun| begun.same), backing })
+        // Where the right is not held now, the kernel has only what is about to be dropped.
+        let nothing_old = !open.direct && self.caps.coherence == Coherence::Pushed && !self.is_ending();
+        Ok(OpenedNode { open, keep_cache: begun.map_or(nothing_old, |begun| begun.same), backing })
     }
 
     /// Opens a file that the kernel has open already; the store is asked when it is read. `direct`: as the kernel has it open.
@@ -123,7 +127,6 @@ impl FileFs {
         data: &Data,
     ) -> Result<Option<Begun>, Error> {
         let version = data.version();
-        data.asked(self.clock().now());
         let opened = self.store.open(ctx, node.of.number);
         let opened = bounded(self.clock(), ctx, "opening a file", opened).await?;
         let opening = Opening::new(self.store.clone(), opened.handle, opened.cache);

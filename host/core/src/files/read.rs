@@ -7,10 +7,20 @@ use crate::fs::{ReadData, Seek};
 use crate::ports::ServedFrom;
 use crate::wait::bounded;
 use std::sync::Arc;
+use std::time::Duration;
 use wasmount_types::{Blame, Error, ErrorKind, RequestCtx};
 
 /// Handles tried for one request: the one that is there, and a fresh one if that turns out to be stale.
 const ATTEMPTS: u32 = 2;
+
+/// First pause before the right is asked for again that was refused; doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+/// Longest such pause.
+const LAST_PAUSE: Duration = Duration::from_millis(20);
+/// How long the right is asked for again: a store that was just told that it is lost needs a moment.
+const REFUSING: Duration = Duration::from_millis(200);
+/// How long an answer is waited for. A client that writes and does not let go is not waited for as long as the store does.
+const ACQUIRING: Duration = Duration::from_secs(5);
 
 impl FileFs {
     /// At most `size` bytes from `offset`, fewer only at the end of the file.
@@ -24,12 +34,17 @@ impl FileFs {
         let data = self.data_of(&open.node);
         let mut attempt = 1;
         loop {
-            let opening = self.ready(ctx, &open.node, data).await?;
+            let mut through = None;
             let outcome = bounded(self.clock(), ctx, "a read", async {
                 let mut admission = data.admit(offset..offset.saturating_add(size.into()), open.direct).await;
+                if !open.direct {
+                    self.acquire(ctx, &open.node, data).await;
+                }
+                let opening = through.insert(self.ready(ctx, open, data).await?);
+                admission.begin();
                 let outcome = match open.reader(data) {
                     Some(reader) => reader.read(ctx, offset, size).await.map(|bytes| (bytes, false)),
-                    None => self.read_through(ctx, &opening, offset, size).await.map(|bytes| (bytes, true)),
+                    None => self.read_through(ctx, opening, offset, size).await.map(|bytes| (bytes, true)),
                 };
                 outcome.map(|(bytes, uncovered)| {
                     admission.answered(uncovered);
@@ -42,27 +57,82 @@ impl FileFs {
                 Err(error) if error.kind == ErrorKind::Stale && attempt < ATTEMPTS => {
                     tracing::debug!(mount = %self.context.id, %error, "a file is opened again");
                     attempt += 1;
-                    data.source.close(&opening);
+                    through.inspect(|opening| data.source.close(opening));
                 }
                 outcome => return outcome,
             }
         }
     }
 
-    /// What a file is read through: opened again if it is not open, and if the right to keep what is read may have come back.
-    async fn ready(&self, ctx: RequestCtx, node: &Node, data: &Data) -> Result<Arc<Opening>, Error> {
-        let due = data.is_due(self.clock().now());
+    /// What a file is read through: opened again if it is not open, or if the right to keep what is read may have come back to one for whom the kernel
+    /// keeps nothing.
+    async fn ready(&self, ctx: RequestCtx, open: &OpenNode, data: &Data) -> Result<Arc<Opening>, Error> {
+        let due = open.direct && data.is_due(self.clock().now());
         match data.source.opening() {
             Some(opening) if !due => return Ok(opening),
             Some(opening) => {
-                if let Err(error) = self.begin(ctx, node, data).await {
+                if let Err(error) = self.begin(ctx, &open.node, data).await {
                     tracing::debug!(mount = %self.context.id, %error, "the right to keep what is read was not given");
                     return Ok(opening);
                 }
             }
-            None => drop(self.begin(ctx, node, data).await?),
+            None => drop(self.begin(ctx, &open.node, data).await?),
         }
-        data.source.opening().ok_or_else(|| Error::stale(self.path(node)))
+        data.source.opening().ok_or_else(|| Error::stale(self.path(&open.node)))
+    }
+
+    /// Sees to it that the right to keep what is read is held, or is being lost, which is as good ([`data`](super::data) says why). Whoever writes the file has to let
+    /// go of it for that, so this may take as long as he takes; if the store refuses, it ends all the same.
+    async fn acquire(&self, ctx: RequestCtx, node: &Node, data: &Data) {
+        let now = || self.clock().now();
+        if !self.store.gives_for_a_moment() {
+            // Nothing is to be had by insisting.
+            if data.is_due(now())
+                && let Err(error) = self.begin(ctx, node, data).await
+            {
+                tracing::debug!(mount = %self.context.id, %error, "the right to keep what is read was not given");
+            }
+            return;
+        }
+        let Some(_turn) = data.asks(now).await else { return };
+        let asking = async {
+            let mut pause = FIRST_PAUSE;
+            let until = tokio::time::Instant::now() + REFUSING;
+            loop {
+                match self.ask_for_right(ctx, node, data).await {
+                    Ok(true) => return,
+                    Ok(false) if tokio::time::Instant::now() < until => {}
+                    Ok(false) => break,
+                    Err(error) => {
+                        tracing::debug!(mount = %self.context.id, %error, "the right to keep what is read was not given");
+                        break;
+                    }
+                }
+                // It may have been given and lost again, and the store is being told so just now.
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LAST_PAUSE);
+            }
+            data.refused(now());
+        };
+        tokio::select! {
+            biased;
+            () = data.settled(now) => {}
+            in_time = tokio::time::timeout(ACQUIRING, asking) => {
+                if in_time.is_err() {
+                    data.refused(now());
+                }
+            }
+        }
+    }
+
+    /// Asks once. Whether it is given.
+    async fn ask_for_right(&self, ctx: RequestCtx, node: &Node, data: &Data) -> Result<bool, Error> {
+        if self.begin(ctx, node, data).await?.is_some() {
+            return Ok(true);
+        }
+        // A store that lets others write has to make them pause to say how the file is at this moment, and can give the right with that.
+        self.ask_attributes(ctx, node, None).await?;
+        Ok(self.begin(ctx, node, data).await?.is_some())
     }
 
     /// Bytes straight from the store.
@@ -96,7 +166,7 @@ impl FileFs {
         let data = self.data_of(&open.node);
         let mut attempt = 1;
         loop {
-            let opening = self.ready(ctx, &open.node, data).await?;
+            let opening = self.ready(ctx, open, data).await?;
             if !self.caps.seek {
                 let size = self.known_attributes(ctx, &open.node, Some(&opening)).await?.size;
                 return seek_in_data(size, offset, what);

@@ -56,6 +56,11 @@ impl<T> HandleTable<T> {
         })
     }
 
+    /// Everything that is open, in no order.
+    pub fn all(&self) -> Vec<Arc<T>> {
+        self.lock().values().cloned().collect()
+    }
+
     /// Closes a handle and gives back what it stood for.
     pub fn release(&self, fh: Fh) -> Option<Arc<T>> {
         let mut open = self.lock();

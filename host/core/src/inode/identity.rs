@@ -66,7 +66,7 @@ pub struct StoreNode {
 /// A node: a path and, for files, a version of it.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// Index of the mount in the table; meaningless for [`NodeKind::Virtual`].
+    /// Number of the mount in the table: one that was exchanged for another of the same name has other nodes. Meaningless for [`NodeKind::Virtual`].
     pub mount: usize,
     /// Its id; empty for a directory of the table.
     pub mount_id: MountId,
@@ -85,7 +85,8 @@ impl Identity {
 
     /// Whether both stand for the same node.
     pub fn same(&self, other: &Self) -> bool {
-        self.mount_id == other.mount_id
+        self.mount == other.mount
+            && self.mount_id == other.mount_id
             && self.path == other.path
             && match (&self.kind, &other.kind) {
                 (NodeKind::Virtual(a), NodeKind::Virtual(b)) => a == b,

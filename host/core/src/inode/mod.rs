@@ -105,6 +105,14 @@ impl InodeTable {
             .collect()
     }
 
+    /// Paths of the nodes of a mount that finds them by paths.
+    pub fn paths(&self, mount: usize) -> Vec<Arc<str>> {
+        let nodes = self.lock();
+        let of_mount = nodes.values().filter(|node| node.identity.mount == mount);
+        let by_path = of_mount.filter(|node| !matches!(node.identity.kind, NodeKind::Node(_)));
+        by_path.map(|node| node.identity.path.clone()).collect()
+    }
+
     /// A node the kernel knows.
     pub fn get(&self, ino: Ino) -> Option<Node> {
         self.lock().get(&ino).cloned()

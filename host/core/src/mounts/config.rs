@@ -1,4 +1,4 @@
-//! What the mount table is told at start.
+//! What the mount table is told: at start, and when the mounts are to be others.
 
 use super::Place;
 use crate::objects::ObjectFsConfig;
@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use wasmount_types::MountId;
 
-/// Everything the table needs to know; fixed for the life of the FUSE mount.
+/// Everything the table needs to know at start.
 pub struct MountTableConfig {
-    /// The mounts, in the order of the configuration. May be empty: an empty root.
+    /// The mounts, in the order of the configuration. May be empty: an empty root. [`MountTable::change`](super::MountTable::change)
+    /// makes them others.
     pub mounts: Vec<MountConfig>,
     /// How long the host's own requests may take (opening a provider, a page of a listing, a probe that
     /// others wait for). Callers bring their own deadline with each call.
@@ -19,12 +20,8 @@ pub struct MountTableConfig {
     pub read: ReadConfig,
     /// Bytes on the local disk, shared by all mounts.
     pub cache: Arc<dyn BlockCache>,
-    /// Owner of the directories that belong to no mount.
-    pub uid: u32,
-    /// Group of the directories that belong to no mount.
-    pub gid: u32,
-    /// Permission bits of the directories that belong to no mount.
-    pub dir_mode: u16,
+    /// Of the directories that belong to no mount.
+    pub owner: Owner,
 }
 
 impl Default for MountTableConfig {
@@ -34,10 +31,25 @@ impl Default for MountTableConfig {
             request_timeout: Duration::from_secs(60),
             read: ReadConfig::default(),
             cache: Arc::new(NoBlockCache),
-            uid: 0,
-            gid: 0,
-            dir_mode: 0o755,
+            owner: Owner::default(),
         }
+    }
+}
+
+/// Owner and permission bits of the directories that belong to no mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Permission bits.
+    pub dir_mode: u16,
+}
+
+impl Default for Owner {
+    fn default() -> Self {
+        Self { uid: 0, gid: 0, dir_mode: 0o755 }
     }
 }
 
@@ -51,4 +63,12 @@ pub struct MountConfig {
     pub source: Arc<dyn ProviderSource>,
     /// How an object store looks as a file system.
     pub objects: ObjectFsConfig,
+}
+
+/// One mount of the table as it is to be from now on.
+pub enum NextMount {
+    /// The one with this id, as it is: its provider, its connections and its open files stay.
+    Same(MountId),
+    /// A new one, also where one with the same id or at the same place was before.
+    New(MountConfig),
 }

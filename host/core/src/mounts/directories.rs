@@ -50,6 +50,17 @@ enum Content {
 }
 
 impl OpenDirectory {
+    /// The mount whose entries it shows.
+    pub(super) fn mount(&self) -> Option<usize> {
+        self.mount
+    }
+
+    /// Its mount is gone, and nothing of it may be held.
+    pub(super) fn let_go(&self) {
+        self.end();
+        *lock(&self.content) = None;
+    }
+
     /// The kernel makes no request on it any more.
     pub(super) fn end(&self) {
         if let Some(Content::Nodes { open, .. }) = &*lock(&self.content) {
@@ -97,7 +108,8 @@ impl MountTable {
         let mut entries = Vec::new();
         while at < own && entries.len() < request.limit {
             let Some((name, index)) = open.children.get(at as usize) else { break };
-            entries.push(self.own_entry(name, *index, at, request.plus)?);
+            // One that is gone since is left out.
+            entries.extend(self.own_entry(name, *index, at, request.plus).ok());
             at += 1;
         }
         if !entries.is_empty() || request.limit == 0 {
@@ -126,12 +138,13 @@ impl MountTable {
     ) -> Result<Vec<DirEntry>, Error> {
         let own = open.children.len() as u64;
         let Within::Path(path) = &open.within else { return Err(Error::stale("an open directory")) };
+        let of = self.mount(mount)?;
         let mut entries = Vec::new();
         // Entries that are shadowed are skipped; a page of nothing else must not look like the end.
         while entries.is_empty() {
             let page = listing.entries((at - own) as usize, request.limit);
             let page = bounded(&*self.clock, ctx, "reading a directory", page).await;
-            let page = self.noted(self.mount(mount)?, volume, page)?;
+            let page = self.noted(&of, volume, page)?;
             if page.is_empty() {
                 break;
             }

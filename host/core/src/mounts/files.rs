@@ -24,6 +24,32 @@ pub(super) enum Open {
     Node(OwnFile),
 }
 
+impl Open {
+    /// Number of its mount.
+    pub(super) fn mount(&self) -> usize {
+        match self {
+            Self::Path(open) => open.mount,
+            Self::Node(open) => open.mount(),
+        }
+    }
+
+    /// Its node.
+    pub(super) fn ino(&self) -> Ino {
+        match self {
+            Self::Path(open) => open.ino,
+            Self::Node(open) => open.ino(),
+        }
+    }
+
+    /// Its mount is gone, and nothing of it may be held.
+    pub(super) fn let_go(&self) {
+        match self {
+            Self::Path(open) => *lock(&open.reader) = None,
+            Self::Node(open) => open.let_go(),
+        }
+    }
+}
+
 /// An open file, read through whichever provider the mount has at the moment.
 pub(super) struct OpenFile {
     ino: Ino,
@@ -67,7 +93,7 @@ impl MountTable {
         let mount = self.mount(index)?;
         let volume = mount.volume(ctx).await?;
         let open = OpenFile { ino, mount: index, path, version, reader: Mutex::new(None) };
-        let opened = self.noted(mount, &volume, self.open_bytes(ctx, &open, &volume).await);
+        let opened = self.noted(&mount, &volume, self.open_bytes(ctx, &open, &volume).await);
         let (bytes, backing) = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -80,8 +106,21 @@ impl MountTable {
         }
         let keep_cache = open.version.is_some();
         *lock(&open.reader) = Some(Current::new(volume, bytes));
-        let fh = self.files.open(ino, Open::Path(Box::new(open)));
+        let fh = self.keep_open(ino, Open::Path(Box::new(open)));
         Ok(fs::OpenFile { fh, keep_cache, direct_io: false, backing })
+    }
+
+    /// Gives an open file its handle.
+    pub(super) fn keep_open(&self, ino: Ino, open: Open) -> Fh {
+        let mount = open.mount();
+        let fh = self.files.open(ino, open);
+        // It may have been taken away since it was asked, by somebody who did not see this file.
+        if self.mount(mount).is_err()
+            && let Ok(open) = self.files.get(fh)
+        {
+            open.let_go();
+        }
+        fh
     }
 
     /// The bytes of a file that is being opened, and the local file with exactly these bytes if the kernel may read that.
@@ -129,7 +168,7 @@ impl MountTable {
             Open::Path(open) => open,
             Open::Node(open) => return self.read_node(ctx, open, offset, size).await,
         };
-        let mount: &Mount = self.mount(open.mount)?;
+        let mount: Arc<Mount> = self.mount(open.mount)?;
         let volume = mount.volume(ctx).await?;
         let mut attempt = 1;
         let outcome = loop {
@@ -137,7 +176,7 @@ impl MountTable {
                 Ok(reader) => reader.read(ctx, offset, size).await,
                 Err(error) => Err(error),
             };
-            let outcome = self.noted(mount, &volume, outcome);
+            let outcome = self.noted(&mount, &volume, outcome);
             let shorter = matches!(&outcome, Err(error) if error.kind == ErrorKind::OutOfRange);
             if !shorter || open.version.is_some() || attempt == ATTEMPTS {
                 break outcome;
@@ -163,10 +202,10 @@ impl MountTable {
             Open::Path(open) => open,
             Open::Node(open) => return self.seek_node(ctx, open, offset, what).await,
         };
-        let mount: &Mount = self.mount(open.mount)?;
+        let mount: Arc<Mount> = self.mount(open.mount)?;
         let volume = mount.volume(ctx).await?;
         let outcome = self.seek_in(ctx, open, &volume, offset, what).await;
-        let outcome = self.noted(mount, &volume, outcome);
+        let outcome = self.noted(&mount, &volume, outcome);
         if let Err(error) = &outcome {
             self.after(error, open, &volume);
         }
@@ -252,6 +291,10 @@ impl MountTable {
         let new = Current::new(volume.clone(), bytes);
         let reader = new.reader.clone();
         *lock(&open.reader) = Some(new);
+        if let Err(gone) = self.mount(open.mount) {
+            *lock(&open.reader) = None;
+            return Err(gone);
+        }
         Ok(reader)
     }
 

@@ -3,6 +3,10 @@
 use std::fmt;
 use wasmount_types::{Blame, Error, ErrorKind, Name};
 
+/// Longest path of a place in bytes: longer ones Linux does not take in one piece (`PATH_MAX`, with a zero at the end), and every directory on the way
+/// remembers its own.
+const PATH_MAX: usize = 4095;
+
 /// Where a mount appears.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
@@ -16,17 +20,34 @@ impl Place {
     /// The place for a configured path; `/` and the empty path are the root.
     ///
     /// # Errors
-    /// `invalid` when a segment cannot be a file name: `..`, over 255 bytes, NUL.
+    /// `invalid` when a segment cannot be a file name: `..`, over 255 bytes, NUL; or the whole is too long.
     pub fn at(path: &str) -> Result<Self, Error> {
+        if path.len() > PATH_MAX {
+            let message = format!(
+                "`path` of a mount has {} bytes; at most {PATH_MAX} can be the name of a directory",
+                path.len()
+            );
+            return Err(Error::new(ErrorKind::Invalid, Blame::Caller, message));
+        }
         let names = path.split('/').filter(|s| !s.is_empty() && *s != ".").collect::<Vec<_>>();
         for name in &names {
             Name::new(name.as_bytes()).map_err(|why| {
-                Error::new(
-                    ErrorKind::Invalid,
-                    Blame::Caller,
-                    format!("`path` {path:?} of a mount has the segment {name:?}, which is no directory name: {why}"),
-                )
+                // A path may be as long as config.json.
+                let short = |text: &str| text.chars().take(100).collect::<String>();
+                let text = format!(
+                    "`path` {:?} of a mount has the segment {:?}, which is no directory name: {why}",
+                    short(path),
+                    short(name)
+                );
+                Error::new(ErrorKind::Invalid, Blame::Caller, text)
             })?;
+        }
+        if names.first().is_some_and(|name| *name == crate::control::DIRECTORY) {
+            let text = format!(
+                "`path` {path:?} of a mount: {} is wasmount's own directory",
+                crate::control::DIRECTORY
+            );
+            return Err(Error::new(ErrorKind::Invalid, Blame::Caller, text));
         }
         Ok(if names.is_empty() { Self::Root } else { Self::Path(format!("/{}", names.join("/"))) })
     }
@@ -83,7 +104,7 @@ impl Layout {
             // `/` beside other mounts was asked for in so many words: that mount is the root.
             (Some(Place::Root), _) if self == Self::Auto => Ok(Place::Root),
             (_, Some(name)) => match Name::new(name.as_bytes()) {
-                Ok(_) => Ok(Place::Path(format!("/{name}"))),
+                Ok(_) => Place::at(name),
                 Err(why) => invalid(format!(
                     "`name` {name:?} of a mount is no directory name ({why}); set its `path`"
                 )),
@@ -112,7 +133,16 @@ mod tests {
         assert_eq!(Layout::Root.place(1, Some("/a"), Some("x")), Ok(Place::Root));
         assert!(Layout::Root.place(2, None, Some("x")).is_err());
         assert!(Layout::Dirs.place(1, None, None).is_err());
+        assert!(Place::at(&"a/".repeat(2047)).is_ok() && Place::at(&"a/".repeat(2048)).is_err());
         assert!(Layout::Auto.place(2, Some("/a/../b"), Some("x")).is_err());
         assert!(Layout::Dirs.place(1, None, Some("a/b")).is_err());
+        for own in ["/.wasmount", ".wasmount/stats"] {
+            let error = Layout::Auto.place(2, Some(own), Some("x")).unwrap_err();
+            assert!(error.message.contains("wasmount's own directory"), "{error}");
+        }
+        assert!(Layout::Dirs.place(1, None, Some(".wasmount")).is_err());
+        assert_eq!(Layout::Auto.place(2, Some("/a/.wasmount"), Some("x")), Ok(path("/a/.wasmount")));
+        let long = Layout::Auto.place(2, Some(&"x".repeat(1 << 20)), Some("x")).unwrap_err();
+        assert!(long.message.len() < 500, "{}", long.message.len());
     }
 }

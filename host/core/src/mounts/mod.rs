@@ -1,9 +1,10 @@
 //! The mount table: all mounts of a Dataset in one file system.
 //!
-//! `tree` holds the directories that belong to no store, `opener` the state of each mount, `volume` what is in it, `table` says what a node number
-//! leads to; `names`, `directories`, `files` and `xattr` are the operations on it, `nodes` leads to mounts that have nodes of their own,
+//! `tree` holds the directories that belong to no store, `opener` the state of each mount, `volume` what is in it, `shape` all of that at one
+//! moment, `change` exchanges it, `table` says what a node number leads to; `names`, `directories`, `files` and `xattr` are the operations on it, `nodes` leads to mounts that have nodes of their own,
 //! `siblings` expects what comes next, and [`FileSystem`] is implemented here in terms of them.
 
+mod change;
 mod config;
 mod directories;
 mod files;
@@ -11,6 +12,7 @@ mod layout;
 mod names;
 mod nodes;
 mod opener;
+mod shape;
 mod siblings;
 mod state;
 mod table;
@@ -18,7 +20,7 @@ mod tree;
 mod volume;
 pub mod xattr;
 
-pub use config::{MountConfig, MountTableConfig};
+pub use config::{MountConfig, MountTableConfig, NextMount, Owner};
 pub use layout::{Layout, Place};
 pub use state::MountState;
 pub use table::MountTable;

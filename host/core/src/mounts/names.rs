@@ -37,7 +37,7 @@ impl MountTable {
     ) -> Result<Entry, Error> {
         let mount = self.mount(index)?;
         let volume = mount.volume(ctx).await?;
-        let listed = self.noted(mount, &volume, volume.look_up(ctx, dir, name).await)?;
+        let listed = self.noted(&mount, &volume, volume.look_up(ctx, dir, name).await)?;
         let path = join(dir, name.as_str().unwrap_or_default());
         let ino = self.inodes.look_up(self.identity(index, &path, &listed.child)?);
         Ok(Entry::new(self.attr(index, ino, &listed.child)?, volume.ttl_left(&listed)))
@@ -68,7 +68,7 @@ impl MountTable {
         let volume = mount.volume(ctx).await?;
         let stale = || Error::stale(path);
         let name = Name::new(path.as_bytes()).map_err(|_| stale())?;
-        match self.noted(mount, &volume, volume.look_up(ctx, "", &name).await) {
+        match self.noted(&mount, &volume, volume.look_up(ctx, "", &name).await) {
             Ok(listed) if matches!(listed.child, Child::Live(_)) => {
                 Ok(Entry::new(self.attr(index, ino, &listed.child)?, volume.ttl_left(&listed)))
             }

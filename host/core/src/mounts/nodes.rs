@@ -24,7 +24,23 @@ pub(super) struct OwnFile {
     ino: Ino,
     /// The kernel keeps nothing of what it reads.
     direct: bool,
-    current: Mutex<(Arc<FileFs>, Arc<OpenNode>)>,
+    /// `None`: its mount is gone.
+    current: Mutex<Option<(Arc<FileFs>, Arc<OpenNode>)>>,
+}
+
+impl OwnFile {
+    pub(super) fn mount(&self) -> usize {
+        self.mount
+    }
+
+    pub(super) fn ino(&self) -> Ino {
+        self.ino
+    }
+
+    /// Its mount is gone, and nothing of it may be held.
+    pub(super) fn let_go(&self) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 impl MountTable {
@@ -90,14 +106,14 @@ impl MountTable {
 
     /// Attributes of a directory of the table: those of a store's root if it is one, as far as they can be had at once.
     pub(super) async fn table_attributes(&self, index: usize) -> Result<Entry, Error> {
-        let directory = self.directory(index)?;
-        let fs =
-            directory.mount.and_then(|mount| self.mounts.get(mount)).and_then(|mount| mount.open_nodes());
+        let shape = self.shape();
+        let directory = shape.directory(index)?;
+        let fs = shape.shown(directory).and_then(|mount| mount.open_nodes());
         let entry = match fs {
             Some(fs) => fs.root_entry().await,
             None => None,
         };
-        Ok(entry.unwrap_or_else(|| self.table_entry(directory)))
+        Ok(entry.unwrap_or_else(|| self.table_entry(&shape, directory)))
     }
 
     pub(super) async fn node_attributes(
@@ -138,8 +154,8 @@ impl MountTable {
         let opened = self.noted_of(&node, node.fs.open(ctx, &node.node).await)?;
         let OpenedNode { open, keep_cache, backing } = opened;
         let direct = open.is_direct();
-        let current = Mutex::new((node.fs, Arc::new(open)));
-        let fh = self.files.open(ino, Open::Node(OwnFile { mount, of, ino, direct, current }));
+        let current = Mutex::new(Some((node.fs, Arc::new(open))));
+        let fh = self.keep_open(ino, Open::Node(OwnFile { mount, of, ino, direct, current }));
         Ok(fs::OpenFile { fh, keep_cache, direct_io: direct, backing })
     }
 
@@ -147,12 +163,16 @@ impl MountTable {
     async fn current(&self, ctx: RequestCtx, open: &OwnFile) -> Result<(Arc<FileFs>, Arc<OpenNode>), Error> {
         let fs = self.mount(open.mount)?.nodes(ctx).await?;
         let current = open.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if Arc::ptr_eq(&current.0, &fs) {
+        if let Some(current) = current.filter(|current| Arc::ptr_eq(&current.0, &fs)) {
             return Ok(current);
         }
         let node = fs.node(open.of, open.ino)?;
         let new = (fs.clone(), Arc::new(fs.open_again(&node, open.direct)));
-        *open.current.lock().unwrap_or_else(PoisonError::into_inner) = new.clone();
+        *open.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(new.clone());
+        if let Err(gone) = self.mount(open.mount) {
+            open.let_go();
+            return Err(gone);
+        }
         Ok(new)
     }
 
@@ -186,7 +206,8 @@ impl MountTable {
                 return self.noted_of(&node, node.fs.statistics(ctx, &node.node).await);
             }
             Ok(Target::Table(index)) => {
-                let mount = self.directory(index)?.mount.and_then(|mount| self.mounts.get(mount));
+                let shape = self.shape();
+                let mount = shape.shown(shape.directory(index)?);
                 match mount.and_then(|mount| mount.open_nodes()) {
                     Some(fs) => fs.root_statistics().await,
                     None => None,
@@ -203,7 +224,7 @@ impl MountTable {
             self.inodes.forget(ino, count);
             return;
         };
-        let mount = self.inodes.get(ino).and_then(|node| self.mounts.get(node.identity.mount).cloned());
+        let mount = self.inodes.get(ino).and_then(|node| self.mount(node.identity.mount).ok());
         match mount.and_then(|mount| mount.open_nodes()) {
             Some(fs) => fs.forget(of, ino, count),
             None => drop(self.inodes.forget(ino, count)),

@@ -14,8 +14,9 @@ use crate::objects::{ObjectFs, ObjectFsConfig};
 use crate::ports::{Clock, Provider, ProviderInfo, ProviderSource, Spawn};
 use crate::read::Reading;
 use crate::wait::{bounded, jittered};
-use std::sync::Arc;
+use futures::future::{AbortHandle, Abortable};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use wasmount_types::{Blame, Error, ErrorKind, Ino, MountId, RequestCtx, Retry};
@@ -38,6 +39,8 @@ pub(super) enum State {
     Ready(Opened),
     /// The last attempt failed.
     Failed(Error),
+    /// It belongs to the table no more. Nothing follows.
+    Ended,
 }
 
 /// One mount of the table.
@@ -47,8 +50,10 @@ pub(super) struct Mount {
     pub(super) config: ObjectFsConfig,
     /// It was opened as a store of block images.
     images: AtomicBool,
-    /// Its place in the table.
-    index: usize,
+    /// It was opened as a store that numbers its nodes itself.
+    nodes: AtomicBool,
+    /// Its number in the table.
+    number: usize,
     /// Its directory in the table.
     root: Ino,
     surroundings: Surroundings,
@@ -56,6 +61,8 @@ pub(super) struct Mount {
     state: watch::Sender<State>,
     /// Somebody needs it, or needs it anew.
     wanted: Notify,
+    /// Stops what keeps it open.
+    opener: OnceLock<AbortHandle>,
 }
 
 /// What all mounts of a table have in common.
@@ -69,20 +76,73 @@ pub(super) struct Surroundings {
 }
 
 impl Mount {
-    /// A mount that is to be the one with this `index`, and whose directory has the number `root`.
-    pub(super) fn new(config: MountConfig, index: usize, root: Ino, surroundings: Surroundings) -> Self {
+    /// A mount that is to be the one with this `number` in the table, and whose directory has the number `root`.
+    pub(super) fn new(config: MountConfig, number: usize, root: Ino, surroundings: Surroundings) -> Self {
         Self {
             id: config.id,
             place: config.place,
             config: config.objects,
             images: AtomicBool::new(false),
-            index,
+            nodes: AtomicBool::new(false),
+            number,
             root,
             surroundings,
             source: config.source,
             state: watch::Sender::new(State::Opening),
             wanted: Notify::new(),
+            opener: OnceLock::new(),
         }
+    }
+
+    /// Opens it in the background from now on.
+    pub(super) fn start(self: &Arc<Self>) {
+        let (abort, registration) = AbortHandle::new_pair();
+        let task = Abortable::new(self.clone().keep_open(), registration);
+        self.surroundings.spawn.spawn(Box::pin(async move {
+            let _stopped = task.await;
+        }));
+        // Called once.
+        let _first = self.opener.set(abort);
+    }
+
+    /// Stops opening it; what is open stays.
+    pub(super) fn stop(&self) {
+        if let Some(opener) = self.opener.get() {
+            opener.abort();
+        }
+    }
+
+    /// Takes it out of use for good: whoever waits for it, or asks later, gets `stale`, and its provider ends.
+    pub(super) fn end(&self) {
+        self.stop();
+        self.state.send_replace(State::Ended);
+        self.source.end();
+    }
+
+    /// Opens it again although it works, or without a pause if it does not: something that it read when it was opened is no longer true.
+    pub(super) fn open_again(&self, why: &str) {
+        let reopen = self.state.send_if_modified(|state| {
+            let ready = matches!(state, State::Ready(_));
+            if ready {
+                *state = State::Opening;
+            }
+            ready
+        });
+        if reopen {
+            tracing::info!(mount = %self.id, why, "the mount is opened again");
+        }
+        self.wanted.notify_one();
+    }
+
+    /// Its next state, unless it has ended.
+    fn becomes(&self, next: State) {
+        self.state.send_if_modified(|state| {
+            let lives = !matches!(state, State::Ended);
+            if lives {
+                *state = next;
+            }
+            lives
+        });
     }
 
     /// What is behind the mount.
@@ -97,6 +157,9 @@ impl Mount {
                 Ok(State::Failed(error)) => {
                     self.wanted.notify_one();
                     Err(error)
+                }
+                Ok(State::Ended) => {
+                    Err(Error::stale(format_args!("mount `{}`, which was taken away or changed", self.id)))
                 }
                 Ok(State::Opening) | Err(_) => {
                     Err(Error::new(ErrorKind::Interrupted, Blame::Host, "wasmount is stopping"))
@@ -136,6 +199,11 @@ impl Mount {
             State::Ready(Opened::Nodes(fs)) => Some(fs.clone()),
             _ => None,
         }
+    }
+
+    /// Whether its nodes have been those of a store that numbers them itself.
+    pub(super) fn has_nodes(&self) -> bool {
+        self.nodes.load(Ordering::Relaxed)
     }
 
     /// Permission bits of its files.
@@ -184,7 +252,7 @@ impl Mount {
                         Opened::Nodes(fs) => Some(fs.clone()),
                         Opened::Paths(_) => None,
                     };
-                    self.state.send_replace(State::Ready(opened));
+                    self.becomes(State::Ready(opened));
                     if let Some(fs) = nodes {
                         // Only now: the kernel lets go of a page when somebody answers for it.
                         self.taken_over(fs, std::mem::replace(&mut before, true));
@@ -225,7 +293,8 @@ impl Mount {
                 Opened::Paths(Volume::Images(Arc::new(ImageFs::new(context, store))))
             }
             Provider::Files(store) => {
-                Opened::Nodes(FileFs::new(context, self.index, self.root, store, reading, inodes))
+                self.nodes.store(true, Ordering::Relaxed);
+                Opened::Nodes(FileFs::new(context, self.number, self.root, store, reading, inodes))
             }
         };
         Ok((opened, info))
@@ -255,7 +324,7 @@ impl Mount {
         } else {
             tracing::debug!(mount = %self.id, %error, again_in_ms = again_in.as_millis() as u64, "mount still failed");
         }
-        self.state.send_replace(State::Failed(seen));
+        self.becomes(State::Failed(seen));
     }
 }
 

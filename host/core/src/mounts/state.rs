@@ -22,7 +22,9 @@ impl MountTable {
             State::Opening => MountState::Opening,
             State::Ready(_) => MountState::Ready,
             State::Failed(error) => MountState::Failed(error),
+            // Not among those of the table any more but for a moment.
+            State::Ended => MountState::Failed(Error::stale("the mount is being taken away")),
         };
-        self.mounts.iter().map(|mount| (mount.id.clone(), state(mount.state()))).collect()
+        self.shape().in_order().map(|mount| (mount.id.clone(), state(mount.state()))).collect()
     }
 }

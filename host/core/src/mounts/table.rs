@@ -1,11 +1,13 @@
 //! The table itself: what each node number leads to.
 
-use super::config::MountTableConfig;
+use super::change::Numbers;
+use super::config::{MountTableConfig, NextMount, Owner};
 use super::directories::OpenDirectory;
 use super::files::Open;
-use super::opener::{Mount, Surroundings};
+use super::opener::Mount;
+use super::shape::Shape;
 use super::siblings::Siblings;
-use super::tree::{Directory, ROOT, Tree};
+use super::tree::{self, Directory, ROOT};
 use super::volume::{Opened, Volume};
 use crate::fs::{Entry, FsStats};
 use crate::handle::HandleTable;
@@ -14,12 +16,11 @@ use crate::mounts::opener::State;
 use crate::objects::Child;
 use crate::ports::{Clock, Spawn, StateLog};
 use crate::read::{ReadStats, Reading};
-use futures::future::{AbortHandle, Abortable};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
-use wasmount_types::{Attr, Blame, Error, ErrorKind, FileKind, Ino, MountId, NAME_MAX, Timestamp};
+use wasmount_types::{Attr, Error, FileKind, Ino, NAME_MAX, Timestamp};
 
-/// How long the kernel may use what it knows of the table's own directories, which never change.
+/// How long the kernel may use what it knows of the table's own directories: it is told when they change.
 const TABLE_TTL: Duration = Duration::from_secs(60);
 /// Size shown for directories.
 const DIRECTORY_SIZE: u64 = 4096;
@@ -33,19 +34,19 @@ const CAPACITY: u64 = 1 << 50;
 /// The root, the directories that lead to mounts, and the attributes of each mount's own directory are answered from
 /// memory, whatever state the stores are in.
 pub struct MountTable {
-    pub(super) tree: Tree,
-    pub(super) mounts: Vec<Arc<Mount>>,
+    /// Held for as long as it takes to copy a reference.
+    pub(super) shape: RwLock<Arc<Shape>>,
+    /// Held during a change.
+    pub(super) numbers: Mutex<Numbers>,
     pub(super) inodes: Arc<InodeTable>,
     pub(super) files: HandleTable<Open>,
     pub(super) directories: HandleTable<OpenDirectory>,
     pub(super) reading: Arc<Reading>,
     pub(super) siblings: Siblings,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) spawn: Arc<dyn Spawn>,
+    pub(super) request_timeout: Duration,
     started: Timestamp,
-    uid: u32,
-    gid: u32,
-    dir_mode: u16,
-    openers: Vec<AbortHandle>,
 }
 
 /// What a node number leads to.
@@ -73,56 +74,26 @@ impl MountTable {
         spawn: Arc<dyn Spawn>,
         state_log: Arc<dyn StateLog>,
     ) -> Result<Arc<Self>, Error> {
-        let mut tree = Tree::build(config.mounts.iter().map(|mount| (&mount.id, &mount.place)))?;
-        for (index, mount) in config.mounts.iter().enumerate() {
-            if config.mounts.iter().take(index).any(|other| other.id == mount.id) {
-                let message = format!("two mounts are called `{}`; give one of them another name", mount.id);
-                return Err(Error::new(ErrorKind::Invalid, Blame::Caller, message));
-            }
-        }
-        let inodes = Arc::new(InodeTable::new(state_log.clone()));
-        for (index, directory) in tree.directories.iter_mut().enumerate().skip(ROOT + 1) {
-            // Counted once for the table itself, so that no forget of the kernel can make it go.
-            directory.ino = inodes.look_up(table_identity(index, &directory.path));
-        }
-        let reading = Reading::new(config.read, config.cache, clock.clone(), spawn.clone());
-        let surroundings = Surroundings {
-            request_timeout: config.request_timeout,
-            clock: clock.clone(),
-            spawn: spawn.clone(),
-            reading: reading.clone(),
-            inodes: inodes.clone(),
-        };
-        let mut mounts = Vec::new();
-        for (index, mount) in config.mounts.into_iter().enumerate() {
-            let root = tree.directories.iter().find(|directory| directory.mount == Some(index));
-            let root = root.map_or(Ino::ROOT, |directory| directory.ino);
-            mounts.push(Arc::new(Mount::new(mount, index, root, surroundings.clone())));
-        }
-        let mut openers = Vec::new();
-        for mount in &mounts {
-            let (abort, registration) = AbortHandle::new_pair();
-            let task = Abortable::new(mount.clone().keep_open(), registration);
-            spawn.spawn(Box::pin(async move {
-                let _stopped = task.await;
-            }));
-            openers.push(abort);
-        }
-        Ok(Arc::new(Self {
-            tree,
-            mounts,
-            inodes,
+        let table = Arc::new(Self {
+            shape: RwLock::default(),
+            numbers: Mutex::default(),
+            inodes: Arc::new(InodeTable::new(state_log.clone())),
             files: HandleTable::files(state_log.clone()),
             directories: HandleTable::directories(state_log),
             started: clock.wall().into(),
-            reading,
+            reading: Reading::new(config.read, config.cache, clock.clone(), spawn.clone()),
             siblings: Siblings::default(),
             clock,
-            uid: config.uid,
-            gid: config.gid,
-            dir_mode: config.dir_mode,
-            openers,
-        }))
+            spawn,
+            request_timeout: config.request_timeout,
+        });
+        table.change(config.mounts.into_iter().map(NextMount::New).collect(), config.owner)?;
+        Ok(table)
+    }
+
+    /// What there is at this moment.
+    pub(super) fn shape(&self) -> Arc<Shape> {
+        self.shape.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What reading has done so far, and what it holds at the moment.
@@ -158,33 +129,44 @@ impl MountTable {
         })
     }
 
-    pub(super) fn directory(&self, index: usize) -> Result<&Directory, Error> {
-        self.tree.directories.get(index).ok_or_else(|| Error::stale("a directory of the mount table"))
+    /// A directory of the table.
+    ///
+    /// # Errors
+    /// `stale`: it is gone.
+    pub(super) fn directory(&self, index: usize) -> Result<Arc<Directory>, Error> {
+        self.shape().directory(index).cloned()
     }
 
-    pub(super) fn mount(&self, index: usize) -> Result<&Arc<Mount>, Error> {
-        self.mounts.get(index).ok_or_else(|| Error::stale("a mount"))
+    /// A mount by its number.
+    ///
+    /// # Errors
+    /// `stale`: it is gone.
+    pub(super) fn mount(&self, number: usize) -> Result<Arc<Mount>, Error> {
+        self.shape().mount(number).cloned()
     }
 
     /// Counts one look-up of a directory of the table.
     pub(super) fn look_up_table(&self, index: usize) -> Result<Entry, Error> {
-        let directory = self.directory(index)?;
+        let shape = self.shape();
+        let directory = shape.directory(index)?;
         if index != ROOT {
-            self.inodes.look_up(table_identity(index, &directory.path));
+            self.inodes.look_up(tree::identity(index, &directory.path));
         }
-        Ok(self.table_entry(directory))
+        Ok(self.table_entry(&shape, directory))
     }
 
     /// Attributes of a directory of the table, from memory.
-    pub(super) fn table_entry(&self, directory: &Directory) -> Entry {
-        let mount = directory.mount.and_then(|mount| self.mounts.get(mount));
-        let (uid, gid, mode) = mount.map_or((self.uid, self.gid, self.dir_mode), |mount| {
-            (mount.config.uid, mount.config.gid, mount.config.dir_mode)
+    pub(super) fn table_entry(&self, shape: &Shape, directory: &Directory) -> Entry {
+        let mount = shape.shown(directory);
+        let Owner { uid, gid, dir_mode } = mount.map_or(shape.owner, |mount| Owner {
+            uid: mount.config.uid,
+            gid: mount.config.gid,
+            dir_mode: mount.config.dir_mode,
         });
-        let attr = directory_attr(directory.ino, mode, (uid, gid), self.started);
+        let attr = directory_attr(directory.ino, dir_mode, (uid, gid), directory.changed);
         // Nobody knows yet what the store says about a directory of its own.
-        let found_by_paths = |mount: &Mount| matches!(mount.state(), State::Ready(Opened::Paths(_)));
-        let certain = mount.is_none_or(|mount| found_by_paths(mount));
+        let found_by_paths = |mount: &Arc<Mount>| matches!(mount.state(), State::Ready(Opened::Paths(_)));
+        let certain = mount.is_none_or(found_by_paths);
         Entry { attr, ttl: TABLE_TTL, attr_ttl: if certain { TABLE_TTL } else { Duration::ZERO } }
     }
 
@@ -231,7 +213,7 @@ impl MountTable {
     /// Sizes from memory: what was seen in listings so far, of a file system that never fills up.
     pub(super) fn stats(&self) -> FsStats {
         let (mut bytes, mut files) = (0_u64, self.inodes.len() as u64);
-        for mount in &self.mounts {
+        for mount in self.shape().in_order() {
             if let State::Ready(opened) = mount.state() {
                 let (seen, entries) = opened.totals();
                 bytes = bytes.saturating_add(seen);
@@ -254,17 +236,8 @@ impl MountTable {
 
 impl Drop for MountTable {
     fn drop(&mut self) {
-        self.openers.iter().for_each(AbortHandle::abort);
+        self.shape().in_order().for_each(|mount| mount.stop());
         self.reading.close();
-    }
-}
-
-fn table_identity(index: usize, path: &Arc<str>) -> Identity {
-    Identity {
-        mount: usize::MAX,
-        mount_id: MountId::new(""),
-        path: path.clone(),
-        kind: NodeKind::Virtual(index),
     }
 }
 

@@ -62,7 +62,7 @@ impl MountTable {
                 match self.directory(index)?.mount.map(|mount| self.mount(mount)).transpose()? {
                     Some(mount) => match mount.state() {
                         State::Failed(error) => vec![(ERROR, error.to_string())],
-                        State::Opening | State::Ready(_) => Vec::new(),
+                        State::Opening | State::Ready(_) | State::Ended => Vec::new(),
                     },
                     None => Vec::new(),
                 }

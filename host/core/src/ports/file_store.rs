@@ -68,6 +68,8 @@ pub struct FileAttributes {
     pub size: u64,
     /// Bytes it really takes.
     pub allocated: u64,
+    /// Best size of a read in bytes; 0: the usual one.
+    pub block_size: u32,
     /// Last read, if the store keeps it; else the same as `modified`.
     pub accessed: Timestamp,
     /// Last change of the content.
@@ -230,6 +232,12 @@ pub trait FileEvents: Send + Sync + 'static {
 pub trait FileStore: Send + Sync + 'static {
     /// What it can do.
     fn capabilities(&self) -> FileCapabilities;
+
+    /// Whether the right to keep a file that others write is given, for a moment at least, to whoever asks for its attributes and opens it. Then nothing that the
+    /// kernel keeps need be read without it.
+    fn gives_for_a_moment(&self) -> bool {
+        false
+    }
 
     /// From now on `events` is told what changes. Called once, before anything else.
     fn subscribe(&self, events: Arc<dyn FileEvents>);

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use std::any::Any;
 use std::ops::Range;
 use std::sync::Arc;
-use wasmount_types::Ino;
+use wasmount_types::{Ino, Name};
 
 /// What the kernel keeps of a file system: pages, attributes and names.
 pub trait KernelPages: Send + Sync + 'static {
@@ -28,6 +28,12 @@ pub trait KernelPages: Send + Sync + 'static {
     /// Drops pages of a node (`None`: all of them) and its attributes. Ends when the kernel has done so, for which it waits until READs of these pages
     /// have been answered. `false`: the kernel does not know such a node, and has no pages of it.
     fn drop_pages(&self, ino: Ino, range: Option<Range<u64>>) -> BoxFuture<'static, bool>;
+
+    /// Makes the kernel look these names of directories up again, and drop what lies below them. Ends when it has done so, for which it waits until
+    /// LOOKUPs in these directories have been answered. Where nobody does anything about it, names run out by themselves.
+    fn drop_names(&self, _names: Vec<(Ino, Name)>) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
 
     /// Makes the kernel look every name up again, those in answers to LOOKUPs that have been sent included. Never blocks. `false`: it
     /// cannot.

@@ -40,4 +40,8 @@ pub trait ProviderSource: Send + Sync + 'static {
     /// Each error is one sentence with a remedy. All but programming errors are worth another attempt later: a
     /// missing secret may appear, a server may come back.
     fn open(&self, ctx: RequestCtx) -> BoxFuture<'_, Result<(Provider, ProviderInfo), Error>>;
+
+    /// The mount is taken away: nobody opens it any more, and what is open is to end in order, whoever still holds it. Returns at
+    /// once.
+    fn end(&self) {}
 }

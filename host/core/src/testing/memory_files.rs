@@ -11,7 +11,7 @@ use crate::ports::{
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use wasmount_types::{Blame, Error, ErrorKind, FileKind, Name, RequestCtx, Timestamp};
 
@@ -58,6 +58,9 @@ pub struct FilesOptions {
     pub delay_us: u64,
     /// Largest read.
     pub max_read: u32,
+    /// Whether the right to content that somebody else has open for writing is given for a moment to whoever asks for attributes or opens, and taken back
+    /// at once, as Ceph does; otherwise it is refused.
+    pub momentary: bool,
 }
 
 impl Default for FilesOptions {
@@ -69,6 +72,7 @@ impl Default for FilesOptions {
             data_versions: true,
             delay_us: 0,
             max_read: 1 << 20,
+            momentary: false,
         }
     }
 }
@@ -101,6 +105,7 @@ struct State {
 
 /// A file system in memory.
 pub struct MemoryFiles {
+    me: Weak<Self>,
     options: FilesOptions,
     state: Mutex<State>,
     random: Mutex<Random>,
@@ -116,7 +121,8 @@ impl MemoryFiles {
         let tree = BTreeMap::from([(1, MemoryNode::new(FileKind::Directory, 0o755))]);
         let state = Mutex::new(State { tree, next: 1, ..State::default() });
         let (random, bodies) = (Mutex::new(Random::new(seed)), Arc::default());
-        Arc::new(Self {
+        Arc::new_cyclic(|me: &Weak<Self>| Self {
+            me: me.clone(),
             options,
             state,
             random,
@@ -277,6 +283,7 @@ impl MemoryFiles {
             device: 0,
             size: node.content.len() as u64,
             allocated: node.content.len() as u64,
+            block_size: 0,
             accessed: time(node.change),
             modified: time(node.data_version),
             changed: time(node.change),
@@ -297,15 +304,76 @@ impl MemoryFiles {
         state.handles.get(&handle.0).copied().ok_or_else(|| Error::stale(format_args!("handle {}", handle.0)))
     }
 
+    /// Gives the right to content that is contended, and takes it back as soon as that is possible.
+    fn give_for_a_moment(&self, state: &mut State, node: u64) {
+        let right = Right::Data(node);
+        if !self.options.momentary || state.given.contains(&right) || self.give(state, right) == 0 {
+            return;
+        }
+        if let Some(me) = self.me.upgrade() {
+            let after = self.random.lock().unwrap_or_else(PoisonError::into_inner).below(4);
+            tokio::spawn(async move {
+                if after > 0 {
+                    tokio::time::sleep(Duration::from_micros(after * 300)).await;
+                }
+                me.change(vec![Invalidation::Data(NodeNumber(node), None)], |_| ()).await;
+            });
+        }
+    }
+
+    /// Waits until nothing of a directory is being taken back, as a server does that changes it.
+    async fn given_back(&self, handle: StoreHandle) -> Result<(), Error> {
+        loop {
+            {
+                let state = self.lock();
+                let of = Self::of_handle(&state, handle)?;
+                let is_here = |right: &Right| matches!(right, Right::Name(dir, _) | Right::Names(dir) | Right::Listing(dir) if *dir == of);
+                if !state.leaving.keys().any(is_here) {
+                    return Ok(());
+                }
+            }
+            tokio::time::sleep(Duration::from_micros(100)).await;
+        }
+    }
+
     fn open_node(&self, node: NodeNumber, right: fn(u64) -> Right) -> Result<Opened, Error> {
         let mut state = self.lock();
         self.attributes_of(&state, node.0)?;
-        let bypass = state.contended.contains(&node.0);
-        let keep = !bypass && self.give(&mut state, right(node.0)) > 0;
+        let contended = state.contended.contains(&node.0);
+        let (keep, bypass) = if contended {
+            // A right that is had at this moment is one for all; to open a file asks nobody to let go of it.
+            let keep = self.options.momentary
+                && state.given.contains(&Right::Data(node.0))
+                && !state.leaving.contains_key(&Right::Data(node.0));
+            (keep, !keep && !self.options.momentary)
+        } else {
+            (self.give(&mut state, right(node.0)) > 0, false)
+        };
         state.next += 1;
         let handle = state.next;
         state.handles.insert(handle, node.0);
         Ok(Opened { handle: StoreHandle(handle), cache: CachePolicy { keep, bypass, immutable: false } })
+    }
+}
+
+/// What was opened for somebody who may not wait for it any more: then it is closed again.
+struct Unanswered<'a> {
+    store: &'a MemoryFiles,
+    opened: Option<Opened>,
+}
+
+impl Unanswered<'_> {
+    async fn answer(mut self) -> Result<Opened, Error> {
+        self.store.delay("answer").await;
+        self.opened.take().ok_or_else(|| Error::stale("an open file"))
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if let Some(opened) = &self.opened {
+            self.store.lock().handles.remove(&opened.handle.0);
+        }
     }
 }
 
@@ -319,6 +387,10 @@ impl FileStore for MemoryFiles {
             max_read: self.options.max_read,
             max_name: 255,
         }
+    }
+
+    fn gives_for_a_moment(&self) -> bool {
+        self.options.momentary
     }
 
     fn subscribe(&self, events: Arc<dyn FileEvents>) {
@@ -373,6 +445,9 @@ impl FileStore for MemoryFiles {
                 }
                 let attributes = self.attributes_of(&state, node.0)?;
                 let attributes_ms = self.give(&mut state, Right::Attributes(node.0));
+                if state.contended.contains(&node.0) {
+                    self.give_for_a_moment(&mut state, node.0);
+                }
                 AttributesAnswer { attributes, attributes_ms }
             };
             self.delay("answer").await;
@@ -391,9 +466,8 @@ impl FileStore for MemoryFiles {
     fn open(&self, _ctx: RequestCtx, node: NodeNumber) -> BoxFuture<'_, Result<Opened, Error>> {
         Box::pin(async move {
             self.delay("open").await;
-            let opened = self.open_node(node, Right::Data)?;
-            self.delay("answer").await;
-            Ok(opened)
+            let opened = Some(self.open_node(node, Right::Data)?);
+            Unanswered { store: self, opened }.answer().await
         })
     }
 
@@ -444,9 +518,8 @@ impl FileStore for MemoryFiles {
     fn open_directory(&self, _ctx: RequestCtx, node: NodeNumber) -> BoxFuture<'_, Result<Opened, Error>> {
         Box::pin(async move {
             self.delay("open_directory").await;
-            let opened = self.open_node(node, Right::Listing)?;
-            self.delay("answer").await;
-            Ok(opened)
+            let opened = Some(self.open_node(node, Right::Listing)?);
+            Unanswered { store: self, opened }.answer().await
         })
     }
 
@@ -460,6 +533,7 @@ impl FileStore for MemoryFiles {
     ) -> BoxFuture<'_, Result<DirectoryPage, Error>> {
         Box::pin(async move {
             self.delay("read_directory").await;
+            self.given_back(handle).await?;
             let page = {
                 let mut state = self.lock();
                 let parent = Self::of_handle(&state, handle)?;

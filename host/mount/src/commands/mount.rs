@@ -3,7 +3,9 @@
 //! Who types this is the operator: an endpoint they name may be reached wherever it is, without `--allow-net`. For
 //! options the plugin host sees to that; here it is done for a SOURCE that is a URL itself.
 
+use crate::background::Background;
 use crate::cli::MountArgs;
+use crate::commands::dry_run;
 use crate::commands::run::operator_options;
 use crate::config::raw::{RawConfig, RawMount};
 use crate::config::sources::{ArgOption, Shared};
@@ -34,8 +36,13 @@ pub(crate) async fn run(args: MountArgs) -> anyhow::Result<()> {
     let implied_rules = origins(&args.source);
     let config = RawConfig { mounts: vec![mount], ..RawConfig::default() };
     let shared = Shared::new(None, &BTreeMap::new(), options);
-    let plan = Plan { config, target, layout: Layout::Root, shared, implied_rules };
-    wire::serve(plan, args.common).await
+    let background =
+        args.background.then(|| Background { source: args.source.clone(), log: args.background_log.clone() });
+    let plan = Plan { config, file: None, target, layout: Layout::Root, shared, implied_rules, background };
+    match args.common.dry_run {
+        Some(format) => dry_run::run(plan, args.common, format).await,
+        None => wire::serve(plan, args.common).await,
+    }
 }
 
 /// `host:port` of what a source names: the server of an HTTP URL; otherwise, of the hosts between commas, those with a port. A name

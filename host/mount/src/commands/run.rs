@@ -1,6 +1,7 @@
 //! `wasmount run`: the FUSE container of a Fluid ThinRuntime.
 
 use crate::cli::RunArgs;
+use crate::commands::dry_run;
 use crate::config::sources::{ArgOption, MOUNT_OPTIONS, Shared};
 use crate::fluid::{discover, target};
 use crate::logging;
@@ -19,8 +20,19 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     let options = operator_options(&args.common.option)?;
     let environment = std::env::var_os(MOUNT_OPTIONS).map(|text| text.to_string_lossy().into_owned());
     let shared = Shared::new(environment.as_deref(), &config.runtime_options, options);
-    let plan = Plan { config, target, layout: args.layout.into(), shared, implied_rules: Vec::new() };
-    wire::serve(plan, args.common).await
+    let plan = Plan {
+        config,
+        file: Some(file),
+        target,
+        layout: args.layout.into(),
+        shared,
+        implied_rules: Vec::new(),
+        background: None,
+    };
+    match args.common.dry_run {
+        Some(format) => dry_run::run(plan, args.common, format).await,
+        None => wire::serve(plan, args.common).await,
+    }
 }
 
 /// The `--option` arguments.

@@ -45,8 +45,8 @@ pub(crate) struct HostOptions {
     pub(crate) kind: Option<String>,
     /// Certificates and proxy.
     pub(crate) tls: TlsSettings,
-    /// `rw` was asked for.
-    pub(crate) wants_writing: bool,
+    /// `rw` or `ro` was asked for.
+    pub(crate) wants_writing: Option<bool>,
 }
 
 /// Takes wasmount's options out of `options` (weak ones first); the rest is the plugin's.
@@ -59,7 +59,7 @@ pub(crate) fn take(options: Vec<OptionInput>, secrets: &Path) -> Result<(HostOpt
         request_timeout: DEFAULT_REQUEST_TIMEOUT,
         kind: None,
         tls: TlsSettings { proxy: ProxySettings::from_env()?, ..TlsSettings::default() },
-        wants_writing: false,
+        wants_writing: None,
     };
     let plain = |option: &OptionInput| option.name.replace('_', "-").to_ascii_lowercase();
     // Weak ones come first, so the last one of a name counts; those it replaces do not, not even as mistakes.
@@ -112,10 +112,10 @@ impl HostOptions {
                 operator_only(option)?;
                 self.tls.proxy = self.tls.proxy.clone().with_no_proxy(value);
             }
-            "rw" => self.wants_writing = boolean(option, value)?,
+            "rw" => self.wants_writing = Some(boolean(option, value)?),
             _ if ACCEPTED.contains(&name) => {
-                if name == "ro" && boolean(option, value)? {
-                    self.wants_writing = false;
+                if name == "ro" {
+                    self.wants_writing = Some(!boolean(option, value)?);
                 }
             }
             _ => return Ok(false),
@@ -152,7 +152,7 @@ fn pem(option: &OptionInput, secrets: &Path) -> Result<PemSource> {
                 "the path leaves the secrets directory; write /etc/fluid/secrets/SECRET/KEY",
             ));
         }
-        return Ok(PemSource::File(secrets.join(relative)));
+        return Ok(PemSource::Below { path: secrets.join(relative), root: secrets.to_owned() });
     }
     if option.source == OptionSource::Args && !value.is_empty() {
         return Ok(PemSource::File(PathBuf::from(value)));
@@ -261,7 +261,7 @@ mod tests {
         assert_eq!(host.files.consistency, Consistency::Open);
         assert_eq!(host.request_timeout, Duration::from_secs(7));
         assert_eq!(host.kind.as_deref(), Some("s3"));
-        assert!(host.tls.insecure_skip_verify && host.wants_writing);
+        assert!(host.tls.insecure_skip_verify && host.wants_writing == Some(true));
     }
 
     #[test]
@@ -302,7 +302,7 @@ mod tests {
         ];
         let (host, rest) = take(options, Path::new("/secrets")).unwrap();
         assert_eq!(host.files.uid, 3);
-        assert!(!host.wants_writing);
+        assert_eq!(host.wants_writing, Some(false));
         let names: Vec<_> = rest.iter().map(|option| option.name.as_str()).collect();
         assert_eq!(names, ["endpoint", "fluid.fuse.hostvolume"]);
     }
@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn files_of_users_lie_below_the_secrets_directory() {
         let path = |source, value: &str| match pem(&input(source, "ca-file", value), Path::new("/s")) {
-            Ok(PemSource::File(path)) => path.display().to_string(),
+            Ok(PemSource::File(path) | PemSource::Below { path, .. }) => path.display().to_string(),
             Ok(PemSource::Bytes(_)) => "text".to_owned(),
             Err(error) => error.message,
         };

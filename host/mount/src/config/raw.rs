@@ -1,7 +1,8 @@
 //! config.json, as Fluid's thin runtime writes it (`pkg/ddc/thin/type.go`, `Config`).
 //!
 //! Read leniently: unknown keys are ignored, missing ones and `null` are fine, since every version of Fluid writes
-//! a little more or less. What is there must have the right type, or the message says where it does not.
+//! a little more or less. What is there must have the right type, or the message says where it does not; a mount that is wrong in
+//! itself does not take the others with it.
 
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -36,10 +37,12 @@ pub(crate) struct RawMount {
     pub(crate) read_only: Option<bool>,
     /// The whole element, for the plugin.
     pub(crate) entry: Value,
+    /// It cannot be mounted, for this reason. Of the other fields, those are filled in that say where it would have appeared.
+    pub(crate) fault: Option<RawError>,
 }
 
 /// A value of the wrong type, or no JSON at all.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RawError {
     /// Not JSON.
     #[error("this is not JSON (line {line}, column {column}); expected the object that Fluid writes")]
@@ -68,7 +71,7 @@ impl RawConfig {
     /// Reads the text of the file.
     ///
     /// # Errors
-    /// Say where in the file; messages quote no values.
+    /// Say where in the file; messages quote no values. What is wrong within one mount is its [`RawMount::fault`].
     pub(crate) fn parse(text: &[u8]) -> Result<Self, RawError> {
         let value: Value = serde_json::from_slice(text)
             .map_err(|error| RawError::Syntax { line: error.line(), column: error.column() })?;
@@ -76,8 +79,8 @@ impl RawConfig {
         let mounts = list(root, "mounts")?
             .iter()
             .enumerate()
-            .map(|(index, mount)| RawMount::read(mount, &format!("mounts[{index}]")))
-            .collect::<Result<_, _>>()?;
+            .map(|(index, mount)| RawMount::read_or_fault(mount, &format!("mounts[{index}]")))
+            .collect();
         let volume_attributes = match root.get("persistentVolumeAttrs") {
             None | Some(Value::Null) => BTreeMap::new(),
             Some(value) => {
@@ -106,6 +109,21 @@ impl RawConfig {
 }
 
 impl RawMount {
+    /// The mount, or its name and place and why there is no more.
+    fn read_or_fault(value: &Value, at: &str) -> Self {
+        Self::read(value, at).unwrap_or_else(|fault| {
+            let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+            let filled = |key: &str| text(key).filter(|text| !text.is_empty());
+            Self {
+                mount_point: text("mountPoint").unwrap_or_default(),
+                name: filled("name"),
+                path: filled("path"),
+                fault: Some(fault),
+                ..Self::default()
+            }
+        })
+    }
+
     fn read(value: &Value, at: &str) -> Result<Self, RawError> {
         let mount = object(value, at)?;
         let key = |name: &str| format!("{at}.{name}");
@@ -127,6 +145,7 @@ impl RawMount {
             path: filled("path")?,
             read_only,
             entry: value.clone(),
+            fault: None,
         })
     }
 }
@@ -195,6 +214,14 @@ mod tests {
         RawConfig::parse(text.as_bytes()).unwrap_err().to_string()
     }
 
+    /// Why the last of the mounts, and no other, is wrong.
+    fn fault(text: &str) -> String {
+        let mut mounts = RawConfig::parse(text.as_bytes()).unwrap().mounts;
+        let last = mounts.pop().unwrap();
+        assert!(mounts.iter().all(|mount| mount.fault.is_none()));
+        last.fault.unwrap().to_string()
+    }
+
     #[test]
     fn nearly_nothing_is_enough() {
         assert_eq!(RawConfig::parse(b"{}").unwrap(), RawConfig::default());
@@ -210,16 +237,27 @@ mod tests {
         assert!(error("{\"mounts\": [}").contains("line 1"));
         assert!(error("[]").contains("expected an object, found a list"));
         assert!(error(r#"{"mounts":{}}"#).starts_with("mounts: expected a list"));
-        assert!(error(r#"{"mounts":[{"name":"a"}]}"#).starts_with("mounts[0].mountPoint: missing"));
-        assert!(error(r#"{"mounts":[{"mountPoint":" "}]}"#).starts_with("mounts[0].mountPoint: missing"));
+        assert!(fault(r#"{"mounts":[{"name":"a"}]}"#).starts_with("mounts[0].mountPoint: missing"));
+        assert!(fault(r#"{"mounts":[{"mountPoint":" "}]}"#).starts_with("mounts[0].mountPoint: missing"));
         let text =
             r#"{"mounts":[{"mountPoint":"s3://b"},{"mountPoint":"s3://b","options":{"key":["hunter2"]}}]}"#;
-        let message = error(text);
+        let message = fault(text);
         assert!(message.starts_with("mounts[1].options.key: expected text"), "{message}");
         assert!(!message.contains("hunter2"));
         assert!(error(r#"{"accessModes":[1]}"#).starts_with("accessModes[0]"));
         assert!(error(r#"{"targetPath":1}"#).starts_with("targetPath"));
-        assert!(error(r#"{"mounts":[{"mountPoint":"s3://b","readOnly":"yes"}]}"#).contains("readOnly"));
+        assert!(fault(r#"{"mounts":[{"mountPoint":"s3://b","readOnly":"yes"}]}"#).contains("readOnly"));
+        assert!(fault(r#"{"mounts":[{"mountPoint":"s3://b"},7]}"#).contains("mounts[1]: expected an object"));
+    }
+
+    #[test]
+    fn a_mount_that_is_wrong_in_itself_keeps_its_place() {
+        let text = br#"{"mounts":[{"mountPoint":"s3://b","name":"a","path":"/p","options":7},{"name":[1],"path":""}]}"#;
+        let mounts = RawConfig::parse(text).unwrap().mounts;
+        let (first, second) = (&mounts[0], &mounts[1]);
+        assert_eq!((first.name.as_deref(), first.path.as_deref()), (Some("a"), Some("/p")));
+        assert_eq!((second.name.as_deref(), second.path.as_deref()), (None, None));
+        assert!(mounts.iter().all(|mount| mount.fault.is_some()));
     }
 
     #[test]

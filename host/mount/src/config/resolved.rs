@@ -1,9 +1,11 @@
 //! What the rest of the program works with: every mount has an id, a place, and either a plugin with everything it needs or
 //! the reason why it has none.
 
+use crate::config::raw::RawMount;
+use serde_json::Value;
 use wasmount_core::mounts::Place;
 use wasmount_core::objects::ObjectFsConfig;
-use wasmount_plugin::MountSpec;
+use wasmount_plugin::{MountSpec, OptionInput};
 use wasmount_types::{Error, MountId};
 
 /// One mount, ready to be wired up.
@@ -22,6 +24,21 @@ pub(crate) struct Resolved<P> {
     pub(crate) serves: Result<Served<P>, Error>,
     /// Somebody expects to write to it.
     pub(crate) wants_writing: bool,
+    /// It cannot be where it is to be, or is no mount at all: others were refused for that if they worked before.
+    pub(crate) misplaced: bool,
+    /// Everything that it follows from.
+    pub(crate) written: Written,
+}
+
+/// What was written about a mount. Where this and the plugin are the same, the mount is.
+#[derive(Clone, PartialEq)]
+pub(crate) struct Written {
+    /// The element of `mounts`.
+    pub(crate) mount: RawMount,
+    /// Its options, from all places.
+    pub(crate) options: Vec<OptionInput>,
+    /// The PersistentVolume it names, if it does.
+    pub(crate) volume: Option<Value>,
 }
 
 /// A plugin and what it gets.

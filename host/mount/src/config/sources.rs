@@ -95,6 +95,12 @@ impl Shared {
         }
     }
 
+    /// The same with other `runtimeOptions`.
+    pub(crate) fn with_runtime(&self, runtime: &BTreeMap<String, String>) -> Self {
+        let runtime = runtime.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        Self { runtime, ..self.clone() }
+    }
+
     /// `runtimeOptions`, for the plugin.
     pub(crate) fn runtime_options(&self) -> Vec<(String, String)> {
         self.runtime.clone()

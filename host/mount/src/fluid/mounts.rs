@@ -5,7 +5,7 @@
 
 use crate::config::host_options::{self, HostOptions};
 use crate::config::raw::{RawConfig, RawMount};
-use crate::config::resolved::{Resolved, Served};
+use crate::config::resolved::{Resolved, Served, Written};
 use crate::config::sources::Shared;
 use crate::plugins::registry::Registry;
 use serde_json::Value;
@@ -20,6 +20,50 @@ use wasmount_types::{Blame, Error, ErrorKind, MountId, Name};
 /// Longest wait for the head of an answer; the deadline of an operation leaves room for another attempt.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Where mounts are already, when the configuration is not the first one. Whether there is one mount or several decides, by
+/// [`Layout::Auto`], where a mount without `path` is; that must not move it while it is in use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// There has been no mount yet.
+    #[default]
+    Nowhere,
+    /// There was one, and it is the root: this one.
+    Root(MountId),
+    /// Each has a directory.
+    Directories,
+}
+
+impl Standing {
+    /// How it is after these mounts were made.
+    pub(crate) fn after<P>(self, mounts: &[Resolved<P>]) -> Self {
+        match (self, mounts) {
+            (Self::Nowhere, []) => Self::Nowhere,
+            (Self::Nowhere, [only]) if only.place == Place::Root => Self::Root(only.id.clone()),
+            (Self::Nowhere, _) => Self::Directories,
+            (Self::Root(id), mounts) => {
+                let others = || mounts.iter().find(|mount| mount.place == Place::Root);
+                match mounts.iter().any(|mount| mount.id == id) {
+                    true => Self::Root(id),
+                    false => Self::Root(others().map_or(id, |mount| mount.id.clone())),
+                }
+            }
+            (Self::Directories, _) => Self::Directories,
+        }
+    }
+
+    /// Of how many mounts a layout should take this one to be.
+    fn count(&self, id: &str, ids: &[String]) -> usize {
+        let several = ids.len().max(2);
+        match self {
+            Self::Nowhere => ids.len(),
+            Self::Root(root) if root.as_str() == id => 1,
+            // The root is free again.
+            Self::Root(root) if !ids.iter().any(|id| root.as_str() == id) => ids.len(),
+            Self::Root(_) | Self::Directories => several,
+        }
+    }
+}
+
 /// What holds for all mounts.
 pub(crate) struct Settings<'a, P> {
     /// The plugins.
@@ -28,6 +72,8 @@ pub(crate) struct Settings<'a, P> {
     pub(crate) shared: &'a Shared,
     /// How places are chosen.
     pub(crate) layout: Layout,
+    /// Where mounts are already.
+    pub(crate) standing: &'a Standing,
     /// `--secrets-dir`
     pub(crate) secrets_dir: &'a Path,
     /// `--strict-options`
@@ -38,22 +84,26 @@ pub(crate) struct Settings<'a, P> {
 
 /// Resolves all mounts, in the order of the file.
 pub(crate) fn resolve<P: Clone>(config: &RawConfig, settings: &Settings<'_, P>) -> Vec<Resolved<P>> {
-    let places = places(&config.mounts, settings.layout);
-    let mut ids = BTreeSet::new();
-    let one = |(index, (mount, (place, misplaced))): (usize, (&RawMount, (Place, Option<Error>)))| {
-        let id = MountId::new(unique_id(index, mount, &mut ids));
+    let mut taken = BTreeSet::new();
+    let ids: Vec<String> =
+        config.mounts.iter().enumerate().map(|(index, mount)| unique_id(index, mount, &mut taken)).collect();
+    let places = places(&config.mounts, &ids, settings);
+    let one = |(id, (mount, (place, misplaced))): (&String, (&RawMount, (Place, Option<Error>)))| {
+        let id = MountId::new(id.as_str());
         let resolved = serve(config, mount, &id, settings);
         let (host, serves) = match resolved {
             Ok((host, served)) => (Some(host), served),
             Err(error) => (None, Err(error)),
         };
         let wants_writing = mount.read_only != Some(true)
-            && (config.wants_writing() || host.as_ref().is_some_and(|host| host.wants_writing));
+            && host.as_ref().and_then(|host| host.wants_writing).unwrap_or(config.wants_writing());
         Resolved {
             id,
             place,
             mount_point: shown(&mount.mount_point),
             insecure: host.as_ref().is_some_and(|host| host.tls.insecure_skip_verify),
+            misplaced: misplaced.is_some() || mount.fault.is_some(),
+            written: written(config, mount, settings),
             files: host.map_or_else(ObjectFsConfig::default, |host| host.files),
             serves: match misplaced {
                 Some(error) => Err(error),
@@ -62,14 +112,14 @@ pub(crate) fn resolve<P: Clone>(config: &RawConfig, settings: &Settings<'_, P>) 
             wants_writing,
         }
     };
-    config.mounts.iter().zip(places).enumerate().map(one).collect()
+    ids.iter().zip(config.mounts.iter().zip(places)).map(one).collect()
 }
 
 /// Whether every mount has a scheme that is served, so that the default plugins need not even be looked at.
 pub(crate) fn all_served<P: Clone>(config: &RawConfig, registry: &Registry<P>) -> bool {
     let served =
         |mount: &RawMount| scheme_of(&mount.mount_point).and_then(|scheme| registry.by_scheme(&scheme));
-    config.mounts.iter().all(|mount| served(mount).is_some())
+    config.mounts.iter().all(|mount| mount.fault.is_some() || served(mount).is_some())
 }
 
 /// `s3` of `s3://bucket`, in lower case.
@@ -109,14 +159,17 @@ pub(crate) fn shown(mount_point: &str) -> String {
 }
 
 /// A place for each mount, and why it is not the one that was asked for.
-fn places(mounts: &[RawMount], layout: Layout) -> Vec<(Place, Option<Error>)> {
-    let wish = |mount: &RawMount| layout.place(mounts.len(), mount.path.as_deref(), mount.name.as_deref());
+fn places<P>(mounts: &[RawMount], ids: &[String], settings: &Settings<'_, P>) -> Vec<(Place, Option<Error>)> {
+    let wish = |mount: &RawMount, id: &str| {
+        let count = settings.standing.count(id, ids);
+        settings.layout.place(count, mount.path.as_deref(), mount.name.as_deref())
+    };
     let mut taken: Vec<Place> = Vec::new();
     let mut names: BTreeSet<&str> = BTreeSet::new();
     let mut granted = Vec::new();
-    for mount in mounts {
+    for (mount, id) in mounts.iter().zip(ids) {
         let twice = mount.name.as_deref().filter(|name| !names.insert(name));
-        granted.push(match wish(mount) {
+        granted.push(match wish(mount, id) {
             Ok(place) if taken.contains(&place) => {
                 let text = format!(
                     "another mount has the place {place} already; give each its own `path` or `name`"
@@ -151,7 +204,7 @@ fn fallback(index: usize, mounts: &[RawMount], taken: &[Place]) -> Place {
     let named = mounts
         .get(index)
         .and_then(|mount| mount.name.as_deref())
-        .filter(|name| Name::new(name.as_bytes()).is_ok());
+        .filter(|name| Name::new(name.as_bytes()).is_ok() && Place::at(name).is_ok());
     let candidates = named.map(str::to_owned).into_iter().chain((0..).map(|n| match n {
         0 => format!("mounts-{index}"),
         n => format!("mounts-{index}-{n}"),
@@ -172,6 +225,16 @@ fn unique_id(index: usize, mount: &RawMount, ids: &mut BTreeSet<String>) -> Stri
     id
 }
 
+/// What a mount follows from.
+fn written<P>(config: &RawConfig, mount: &RawMount, settings: &Settings<'_, P>) -> Written {
+    let scheme = scheme_of(&mount.mount_point);
+    Written {
+        options: settings.shared.for_mount(scheme.as_deref(), mount),
+        volume: volume_of(config, mount).and_then(Result::ok),
+        mount: mount.clone(),
+    }
+}
+
 /// The options and the plugin; a missing plugin is not an error of the options.
 fn serve<P: Clone>(
     config: &RawConfig,
@@ -179,6 +242,9 @@ fn serve<P: Clone>(
     id: &MountId,
     settings: &Settings<'_, P>,
 ) -> Result<(HostOptions, Result<Served<P>, Error>), Error> {
+    if let Some(fault) = &mount.fault {
+        return Err(invalid(fault.to_string()));
+    }
     let scheme = scheme_of(&mount.mount_point);
     let take = |scheme: Option<&str>| {
         host_options::take(settings.shared.for_mount(scheme, mount), settings.secrets_dir)

@@ -41,6 +41,7 @@ fn resolve_with(
         registry: &registry,
         shared: &shared,
         layout,
+        standing: &Standing::Nowhere,
         secrets_dir,
         strict_options: false,
         cache_namespace: None,

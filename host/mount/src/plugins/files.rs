@@ -3,34 +3,69 @@
 use super::registry::Strength;
 use std::io;
 use std::path::{Path, PathBuf};
+use wasmount_distribution::Reference;
+use wasmount_types::Digest;
 
-/// Where the container image has its plugins.
-const INSTALLED: &str = "/usr/share/wasmount/plugins";
+/// Where the container image has its plugins, and where packages put them.
+const INSTALLED: [&str; 2] = ["/plugins", "/usr/share/wasmount/plugins"];
 
 /// A file that should be a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {
     /// The file.
     pub(crate) file: PathBuf,
+    /// What the operator calls it, for messages: the file, or the reference by which it was fetched.
+    pub(crate) name: String,
+    /// What it must be, if that is known.
+    pub(crate) digest: Option<Digest>,
     /// How it was found.
     pub(crate) strength: Strength,
-    /// The operator named this very file, so it must load; others are skipped with a log line.
+    /// The operator named this very plugin, so it must load; others are skipped with a log line.
     pub(crate) required: bool,
 }
 
-/// Reads `--plugin [SCHEME=]FILE`. A file whose name contains `=` is written `./a=b.wasm`.
-pub(crate) fn parse_arg(text: &str) -> Candidate {
+/// What `--plugin` names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Named {
+    /// Where it is.
+    pub(crate) reference: Reference,
+    /// For one scheme, or for all that it serves.
+    pub(crate) strength: Strength,
+}
+
+/// Reads `--plugin [SCHEME=]REFERENCE`. A file whose name contains `=` is written `./a=b.wasm`.
+///
+/// # Errors
+/// What is wrong with the reference.
+pub(crate) fn parse_arg(text: &str) -> wasmount_distribution::Result<Named> {
     let is_scheme = |word: &str| {
         word.starts_with(|c: char| c.is_ascii_alphabetic())
             && word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
     };
-    match text.split_once('=') {
-        Some((scheme, file)) if is_scheme(scheme) => Candidate {
-            file: file.into(),
-            strength: Strength::Decided(scheme.to_ascii_lowercase()),
-            required: true,
-        },
-        _ => Candidate { file: text.into(), strength: Strength::Named, required: true },
+    let (strength, text) = match text.split_once('=') {
+        Some((scheme, rest)) if is_scheme(scheme) => (Strength::Decided(scheme.to_ascii_lowercase()), rest),
+        _ => (Strength::Named, text),
+    };
+    Ok(Named { reference: Reference::parse(text)?, strength })
+}
+
+/// The plugin, or those of the directory, at a path that the operator named.
+///
+/// # Errors
+/// When a directory cannot be read, or was named for one scheme; the message names it.
+pub(crate) fn at(path: &Path, strength: Strength) -> Result<Vec<Candidate>, String> {
+    if !path.is_dir() {
+        let name = path.display().to_string();
+        return Ok(vec![Candidate { file: path.to_owned(), name, digest: None, strength, required: true }]);
+    }
+    let found = scan(path, &strength).map_err(|error| format!("--plugin {}: {error}", path.display()))?;
+    match (&strength, found.len()) {
+        (Strength::Decided(scheme), _) => Err(format!(
+            "--plugin {scheme}={}: this is a directory; name the file that serves {scheme}://",
+            path.display()
+        )),
+        (_, 0) => Err(format!("--plugin {}: this directory has no file *.wasm", path.display())),
+        _ => Ok(found),
     }
 }
 
@@ -52,12 +87,12 @@ pub(crate) fn in_default_dirs() -> Vec<Candidate> {
         .collect()
 }
 
-/// The installed place, `plugins` beside the executable, and one level up: `target/plugins` for `target/release/wasmount`.
+/// The installed places, `plugins` beside the executable, and one level up: `target/plugins` for `target/release/wasmount`.
 fn default_dirs(executable: Option<&Path>) -> Vec<PathBuf> {
     let near = executable.and_then(Path::parent);
     let up = near.and_then(Path::parent);
     let beside = [near, up].into_iter().flatten().map(|dir| dir.join("plugins"));
-    std::iter::once(PathBuf::from(INSTALLED)).chain(beside).collect()
+    INSTALLED.into_iter().map(PathBuf::from).chain(beside).collect()
 }
 
 fn scan(dir: &Path, strength: &Strength) -> io::Result<Vec<Candidate>> {
@@ -70,7 +105,10 @@ fn scan(dir: &Path, strength: &Strength) -> io::Result<Vec<Candidate>> {
         }
     }
     files.sort();
-    let candidate = |file| Candidate { file, strength: strength.clone(), required: false };
+    let candidate = |file: PathBuf| {
+        let name = file.display().to_string();
+        Candidate { file, name, digest: None, strength: strength.clone(), required: false }
+    };
     Ok(files.into_iter().map(candidate).collect())
 }
 
@@ -80,15 +118,45 @@ mod tests {
 
     #[test]
     fn arguments() {
-        let decided = parse_arg("S3=/plugins/s3.wasm");
+        let decided = parse_arg("S3=/plugins/s3.wasm").unwrap();
+        let path = |text: &str| Reference::Path(text.into());
         assert_eq!(
-            (decided.file, decided.strength),
-            ("/plugins/s3.wasm".into(), Strength::Decided("s3".into()))
+            (decided.reference, decided.strength),
+            (path("/plugins/s3.wasm"), Strength::Decided("s3".into()))
         );
         for plain in ["/plugins/s3.wasm", "./a=b.wasm", "/x/a=b.wasm", "=a.wasm"] {
-            let named = parse_arg(plain);
-            assert_eq!((named.file, named.strength), (plain.into(), Strength::Named), "{plain}");
+            let named = parse_arg(plain).unwrap();
+            assert_eq!((named.reference, named.strength), (path(plain), Strength::Named), "{plain}");
         }
+        let hex = "0".repeat(64);
+        for remote in [format!("https://h/x.wasm#sha256={hex}"), "oci://r/x:v1#path=a.wasm".to_owned()] {
+            let named = parse_arg(&remote).unwrap();
+            assert!(
+                matches!(named.reference, Reference::Remote(_)) && named.strength == Strength::Named,
+                "{remote}"
+            );
+            let decided = parse_arg(&format!("s3={remote}")).unwrap();
+            assert!(matches!(decided.reference, Reference::Remote(_)), "{remote}");
+            assert_eq!(decided.strength, Strength::Decided("s3".into()));
+        }
+        assert!(parse_arg("https://h/x.wasm").is_err());
+    }
+
+    #[test]
+    fn paths_that_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(at(dir.path(), Strength::Named).unwrap_err().contains("no file *.wasm"));
+        std::fs::write(dir.path().join("a.wasm"), "").unwrap();
+        let found = at(dir.path(), Strength::Named).unwrap();
+        assert_eq!((found.len(), found[0].required), (1, false));
+        assert!(at(dir.path(), Strength::Decided("s3".into())).unwrap_err().contains("--plugin s3="));
+        let file = at(&dir.path().join("a.wasm"), Strength::Decided("s3".into())).unwrap();
+        assert_eq!((file.len(), file[0].required), (1, true));
+        assert_eq!(
+            at(Path::new("/nonexistent.wasm"), Strength::Named).unwrap().len(),
+            1,
+            "loading it says what is wrong"
+        );
     }
 
     #[test]
@@ -103,7 +171,8 @@ mod tests {
         assert!(in_dir(&dir.path().join("none")).unwrap_err().contains("--plugin-dir"));
         assert_eq!(
             default_dirs(Some(Path::new("/w/target/release/wasmount"))),
-            [INSTALLED, "/w/target/release/plugins", "/w/target/plugins"].map(PathBuf::from),
+            ["/plugins", "/usr/share/wasmount/plugins", "/w/target/release/plugins", "/w/target/plugins"]
+                .map(PathBuf::from),
         );
     }
 }

@@ -1,12 +1,18 @@
-//! Loading plugin files and settling who serves what.
+//! Loading plugins and settling who serves what.
 
-use super::files::{self, Candidate};
+use super::fetch;
+use super::files::{self, Candidate, Named};
 use super::registry::{Claim, Registry};
 use crate::cli::CommonArgs;
-use anyhow::Context;
+use crate::dirs;
+use anyhow::{Context, bail};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
+use wasmount_distribution::Reference;
 use wasmount_plugin::{Plugin, PluginHost};
+
+/// Plugins where the command line names none, separated by white space.
+const ENVIRONMENT: &str = "WASMOUNT_PLUGIN";
 
 /// A loaded plugin.
 pub(crate) type Loaded = Arc<Plugin>;
@@ -14,23 +20,71 @@ pub(crate) type Loaded = Arc<Plugin>;
 /// Loads what the operator named, and the default directories too if `enough` says that this does not do.
 ///
 /// # Errors
-/// When a plugin that was named does not load, or two serve the same.
+/// When a plugin that was named cannot be had or does not load, or two serve the same.
 pub(crate) async fn load(
     host: &Arc<PluginHost>,
     args: &CommonArgs,
     enough: impl Fn(&Registry<Loaded>) -> bool,
 ) -> anyhow::Result<Registry<Loaded>> {
-    let mut candidates: Vec<Candidate> = args.plugin.iter().map(|arg| files::parse_arg(arg)).collect();
+    let mut candidates = named(args).await?;
     for dir in &args.plugin_dir {
         candidates.extend(files::in_dir(dir).map_err(anyhow::Error::msg)?);
     }
     let mut claims = claims(host, candidates).await?;
-    let registry = Registry::build(&claims)?;
-    if enough(&registry) {
-        return Ok(registry);
+    let mut registry = Registry::build(&claims)?;
+    if !enough(&registry) {
+        claims.extend(self::claims(host, files::in_default_dirs()).await?);
+        registry = Registry::build(&claims)?;
     }
-    claims.extend(self::claims(host, files::in_default_dirs()).await?);
-    Ok(Registry::build(&claims)?)
+    // Not before, since what was just used is not tidied away.
+    if let Ok(Some(state)) = dirs::state(args.state_dir.as_deref(), args.cache_dir.as_deref()) {
+        drop(tokio::task::spawn_blocking(move || fetch::tidy(&state)));
+    }
+    Ok(registry)
+}
+
+/// What `--plugin`, or else the environment, names: fetched where it is somewhere else.
+async fn named(args: &CommonArgs) -> anyhow::Result<Vec<Candidate>> {
+    let mut texts = args.plugin.clone();
+    let mut from = "--plugin";
+    if texts.is_empty()
+        && let Ok(text) = std::env::var(ENVIRONMENT)
+    {
+        texts = text.split_whitespace().map(str::to_owned).collect();
+        from = ENVIRONMENT;
+    }
+    let mut candidates = Vec::new();
+    let mut remotes = Vec::new();
+    for text in &texts {
+        let Named { reference, strength } = files::parse_arg(text).with_context(|| from.to_owned())?;
+        match reference {
+            Reference::Path(path) => {
+                candidates.extend(files::at(&path, strength).map_err(anyhow::Error::msg)?)
+            }
+            Reference::Remote(remote) => remotes.push((remote, strength)),
+        }
+    }
+    if remotes.is_empty() {
+        return Ok(candidates);
+    }
+    let state = dirs::state(args.state_dir.as_deref(), args.cache_dir.as_deref())?;
+    let (registry, keys) = (args.registry.clone(), args.plugin_key.clone());
+    let fetched = tokio::task::spawn_blocking(move || {
+        let (client, store) = (registry.client(&keys)?, fetch::store(state.as_deref())?);
+        let fetch = |(remote, strength)| {
+            let fetched = fetch::fetch(&client, &store, &remote)?;
+            anyhow::Ok(Candidate {
+                file: fetched.file,
+                name: remote.to_string(),
+                digest: Some(fetched.digest),
+                strength,
+                required: true,
+            })
+        };
+        remotes.into_iter().map(fetch).collect::<anyhow::Result<Vec<_>>>()
+    });
+    candidates.extend(fetched.await?.with_context(|| from.to_owned())?);
+    Ok(candidates)
 }
 
 async fn claims(host: &Arc<PluginHost>, candidates: Vec<Candidate>) -> anyhow::Result<Vec<Claim<Loaded>>> {
@@ -50,20 +104,21 @@ async fn claims(host: &Arc<PluginHost>, candidates: Vec<Candidate>) -> anyhow::R
     let tasks: Vec<_> = candidates.into_iter().map(load).collect();
     let mut claims = Vec::new();
     for task in tasks {
-        let (loaded, Candidate { file, strength, required }) = task.await?;
+        let (loaded, Candidate { file, name, digest, strength, required }) = task.await?;
         let plugin = match loaded? {
             Ok(plugin) => plugin,
-            Err(error) if required => {
-                return Err(error).with_context(|| format!("--plugin {}", file.display()));
-            }
+            Err(error) if required => return Err(error).with_context(|| format!("--plugin {name}")),
             Err(error) => {
                 tracing::error!(file = %file.display(), %error, "this plugin cannot be used and is left out");
                 continue;
             }
         };
+        if digest.is_some_and(|digest| digest != *plugin.digest()) {
+            bail!("--plugin {name}: {} was changed while it was loaded", file.display());
+        }
         let about = plugin.description();
         tracing::info!(
-            plugin = about.name, version = about.version, schemes = about.schemes.join(","), file = %file.display(),
+            plugin = about.name, version = about.version, schemes = about.schemes.join(","), file = name,
             digest = %plugin.digest(), "plugin is loaded"
         );
         claims.push(Claim {
@@ -72,7 +127,7 @@ async fn claims(host: &Arc<PluginHost>, candidates: Vec<Candidate>) -> anyhow::R
             drivers: about.csi_drivers.clone(),
             digest: plugin.digest().to_string(),
             plugin,
-            file,
+            file: name.into(),
             strength,
         });
     }

@@ -31,7 +31,7 @@ mod url;
 pub use body::ResponseBody;
 pub use client::HttpClient;
 pub use mount_net::MountNet;
-pub use request::{HttpRequest, RequestBody};
+pub use request::{HttpRequest, RequestBody, SecretHeader};
 pub use response::HttpResponse;
 pub use stats::NetStats;
 pub(crate) use url::split_host_port;

@@ -58,7 +58,7 @@ impl MountNet {
     ///
     /// # Errors
     /// - `invalid`, blame `plugin`: malformed method, URL or header, or a header the host owns.
-    /// - `denied`, blame `host`: not granted, or outside the reach policy; the message names the remedy.
+    /// - `denied`, blame `host`: not granted, not for one of its secrets, or outside the reach policy; the message names the remedy.
     /// - `unavailable`, blame `origin`: DNS, connect, TLS or reset.
     /// - `timed-out`: a limit of the request, the mount or the host.
     ///
@@ -70,6 +70,9 @@ impl MountNet {
         let inner = &self.inner;
         let target = Target::parse(&request.url)?;
         inner.grants.check(target.scheme(), &target.host, target.port, &request.method)?;
+        for header in &request.secret_headers {
+            inner.grants.check_secret(target.scheme(), &target.host, target.port, &header.option)?;
+        }
         let proxy = inner.proxy.for_origin(target.https, &target.host, target.port);
         let limits = HeadLimits { hard: request.timeout, silence: inner.response_head };
         // Through a tunnel the request is an ordinary one.

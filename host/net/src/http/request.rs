@@ -3,6 +3,7 @@
 use super::outgoing::{Outgoing, body_length};
 use super::url::Target;
 use crate::limits::NetLimits;
+use crate::secrets::Secret;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use std::time::Duration;
@@ -19,12 +20,26 @@ pub struct HttpRequest {
     /// In order, duplicates kept. Names the client owns are refused: `host`, `content-length`, `transfer-encoding`,
     /// `connection`, `te`, `trailer`, `upgrade`, `keep-alive`, `expect`, `proxy-*`.
     pub headers: Vec<(String, Vec<u8>)>,
+    /// After them: headers whose values are secrets.
+    pub secret_headers: Vec<SecretHeader>,
     /// What to send; `None` is no body at all, an empty one is `content-length: 0`.
     pub body: Option<RequestBody>,
     /// Send `expect: 100-continue` and hold the body back until the server wants it.
     pub expect_continue: bool,
     /// Limit for the time to the response head, if shorter than the mount's. It includes sending the body.
     pub timeout: Option<Duration>,
+}
+
+/// A header with a secret in it, which only the connection to a granted origin gets to see.
+pub struct SecretHeader {
+    /// Name of the header.
+    pub name: String,
+    /// What stands before the secret, for example `Bearer `.
+    pub prefix: String,
+    /// Canonical name of the option that the secret belongs to: [`OriginGrant::secrets`](crate::OriginGrant::secrets).
+    pub option: String,
+    /// The secret.
+    pub secret: Secret,
 }
 
 /// The content of a request.
@@ -59,11 +74,16 @@ pub(super) struct Prepared {
 /// Checks everything but grants, and adds what the client owns. `proxy` is the one that gets the request in absolute
 /// form, if any.
 pub(super) fn prepare(
-    request: HttpRequest,
+    mut request: HttpRequest,
     target: &Target,
     proxy: Option<&crate::tls::Proxy>,
     limits: &NetLimits,
 ) -> Result<Prepared> {
+    for header in std::mem::take(&mut request.secret_headers) {
+        let mut value = header.prefix.into_bytes();
+        value.extend_from_slice(&header.secret.reveal());
+        request.headers.push((header.name, value));
+    }
     let length = request.body.as_ref().map(body_length);
     // There is nothing to hold back of an empty body.
     let held = request.expect_continue && length.is_some_and(|length| length != Some(0));

@@ -83,6 +83,17 @@ impl AllowNet {
         self.target == Target::Default
     }
 
+    /// Whether the rule covers a connection made because of the name `host`, whatever that resolves to.
+    pub(super) fn names(&self, host: &str, port: u16) -> bool {
+        self.port.is_none_or(|mine| mine == port)
+            && matches!(&self.target, Target::Host(name) if name == host)
+    }
+
+    /// Whether the rule may cover a connection to this port, depending on the address.
+    pub(super) fn may_cover(&self, port: u16) -> bool {
+        self.port.is_none_or(|mine| mine == port) && !matches!(self.target, Target::Host(_))
+    }
+
     /// Whether the rule itself covers a connection to `ip` and `port` made because of the name `host`; `ip` and
     /// `host` are canonical. `default` covers nothing here.
     pub(super) fn covers(&self, host: &str, ip: IpAddr, port: u16) -> bool {

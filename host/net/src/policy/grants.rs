@@ -22,6 +22,9 @@ pub struct OriginGrant {
     pub port: u16,
     /// Methods that only read there; the only ones a read-only mount may use.
     pub read_methods: Vec<String>,
+    /// Options whose secrets may be sent there in headers. Being granted an origin is not enough: a plugin could otherwise
+    /// send a secret it must not see to an origin of its own choice.
+    pub secrets: Vec<String>,
 }
 
 /// Everything one mount may speak to.
@@ -70,6 +73,30 @@ impl Grants {
             } else {
                 first.read_methods.join(", ")
             },
+        )))
+    }
+
+    /// Whether the secret of this option may be sent to this origin in a header.
+    ///
+    /// # Errors
+    /// `denied`, blame `host`: the plugin's option table does not say so; the message says where it may go.
+    pub(crate) fn check_secret(&self, protocol: &str, host: &str, port: u16, option: &str) -> Result<()> {
+        let takes = |grant: &&OriginGrant| grant.secrets.iter().any(|secret| secret == option);
+        let canonical = super::allow::canonical_host(host);
+        let same = |grant: &OriginGrant| {
+            grant.protocol.eq_ignore_ascii_case(protocol)
+                && grant.port == port
+                && super::allow::canonical_host(&grant.host) == canonical
+        };
+        if self.origins.iter().filter(takes).any(same) {
+            return Ok(());
+        }
+        let may: Vec<_> = self.origins.iter().filter(takes).map(OriginGrant::to_string).collect();
+        let may = if may.is_empty() { "nowhere".to_owned() } else { may.join(", ") };
+        Err(denied(format!(
+            "the secret of option {option} may not be sent to {protocol}://{}:{port} (granted for it: {may}): the plugin's option \
+             table has to say so, and `wasmount plugin inspect` shows what it says",
+            bracketed(&canonical)
         )))
     }
 
@@ -137,6 +164,7 @@ mod tests {
                 host: "S3.example.com".into(),
                 port: 443,
                 read_methods: vec!["GET".into(), "HEAD".into()],
+                secrets: vec!["token".into()],
             }],
             read_only,
             revealed: false,
@@ -175,6 +203,7 @@ mod tests {
             host: host.into(),
             port,
             read_methods: vec![],
+            secrets: vec![],
         };
         let origins = vec![origin("tcp", "Mon.example.", 6789), origin("https", "s3.example", 443)];
         let asks = |revealed| Grants { origins: origins.clone(), read_only: true, revealed };
@@ -190,6 +219,34 @@ mod tests {
             assert_eq!((error.kind, error.blame), (ErrorKind::Denied, Blame::Host));
             assert!(error.message.contains("tcp://Mon.example.:6789"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_secret_goes_only_where_its_option_says() {
+        let mut grants = grants(true);
+        let other =
+            OriginGrant { host: "elsewhere.example".into(), secrets: vec![], ..grants.origins[0].clone() };
+        grants.origins.push(other);
+        let check = |protocol: &str, host: &str, port, option: &str| {
+            grants.check_secret(protocol, host, port, option)
+        };
+        check("https", "s3.EXAMPLE.com.", 443, "token").unwrap();
+        for (protocol, host, port, option) in [
+            ("https", "elsewhere.example", 443, "token"),
+            ("http", "s3.example.com", 443, "token"),
+            ("https", "s3.example.com", 8443, "token"),
+            ("https", "s3.example.com", 443, "key"),
+        ] {
+            let error = check(protocol, host, port, option).unwrap_err();
+            assert_eq!((error.kind, error.blame), (ErrorKind::Denied, Blame::Host));
+            assert!(
+                error
+                    .message
+                    .contains(&format!("option {option} may not be sent to {protocol}://{host}:{port}"))
+            );
+        }
+        let error = check("https", "s3.example.com", 443, "key").unwrap_err();
+        assert!(error.message.contains("nowhere"), "{error}");
     }
 
     #[test]

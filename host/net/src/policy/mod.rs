@@ -5,11 +5,13 @@
 //! and the connect (DNS rebinding) gains nothing.
 
 mod allow;
+mod foreseen;
 mod grants;
 mod reach;
 
 pub use allow::AllowNet;
 pub(crate) use allow::{address_literal, canonical_host, net_contains_text};
+pub use foreseen::Foreseen;
 pub use grants::{Grants, OriginGrant};
 pub(crate) use grants::{TcpGrant, bracketed};
 pub use reach::ReachPolicy;

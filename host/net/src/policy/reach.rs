@@ -127,6 +127,16 @@ impl ReachPolicy {
         ))
     }
 
+    /// The rules, for people; none: the default set.
+    pub(super) fn rules(&self) -> &[AllowNet] {
+        &self.inner.rules
+    }
+
+    /// The rules beside them for addresses that a storage system reveals.
+    pub(super) fn revealed_rules(&self) -> &[AllowNet] {
+        &self.inner.revealed
+    }
+
     /// The rules as text, for telling policies apart.
     pub(crate) fn fingerprint(&self) -> String {
         let rules: Vec<String> = self.inner.rules.iter().map(AllowNet::to_string).collect();

@@ -265,6 +265,10 @@ table! {
     "Mounts" {
         MountState = "wasmount_mount_state" (Gauge, Count, Stable, Collected) [MOUNT, STATE]
             "1 for the state a mount is in, 0 for the others.";
+        ConfigGeneration = "wasmount_config_generation" (Gauge, Count, Stable, Collected) []
+            "Which configuration is in force: 1 for the one read at the start, one more for each that has taken its place.";
+        ConfigRefused = "wasmount_config_refused_total" (Counter, Count, Stable, Collected) []
+            "Configurations that were found while running and are not in force, because something is wrong with them.";
     }
     "Observing" {
         LogReaders = "wasmount_access_log_readers" (Gauge, Count, Experimental, Observed) []

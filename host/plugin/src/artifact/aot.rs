@@ -16,6 +16,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 use wasmount_types::{Blame, Error, ErrorKind};
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -78,6 +79,8 @@ impl AotCache {
         }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).ok()?;
+        // What has not been used for long is removed by age (`wasmount_distribution::tidy`).
+        let _ = file.set_modified(SystemTime::now());
         let (header, code) = bytes.split_at_checked(HEADER)?;
         if Digest::of(code).hex().as_bytes() != header {
             tracing::warn!(path = %path.display(), "damaged compiled code is not used");

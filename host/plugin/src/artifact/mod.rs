@@ -1,9 +1,8 @@
 //! From a file to a compiled component.
 
 pub(crate) mod aot;
-mod digest;
 
-pub use digest::Digest;
+pub use wasmount_types::Digest;
 
 use crate::limits::Limits;
 use aot::AotCache;

@@ -83,6 +83,9 @@ pub(crate) fn check(description: &Description) -> Result<(), String> {
             }
         }
     }
+    for spec in options {
+        check_sent_to(description, spec)?;
+    }
     for template in &network.templates {
         if !line(&template.origin) {
             return fail("has an endpoint template that is too long or not one line".into());
@@ -108,6 +111,27 @@ pub(crate) fn check(description: &Description) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// A secret may be sent to what `endpoint` options and templates of this very description stand for.
+fn check_sent_to(description: &Description, spec: &OptionSpec) -> Result<(), String> {
+    let OptionKind::Secret { sent_to, .. } = &spec.kind else { return Ok(()) };
+    if sent_to.len() > MANY {
+        return Err(format!("sends the option `{}` to more than {MANY} origins", spec.name));
+    }
+    let known = |origin: &String| {
+        let endpoint =
+            |option: &OptionSpec| option.name == *origin && matches!(option.kind, OptionKind::Endpoint(_));
+        description.options.iter().any(endpoint)
+            || description.network.templates.iter().any(|template| template.origin == *origin)
+    };
+    match sent_to.iter().find(|origin| !known(origin)) {
+        Some(bad) => Err(format!(
+            "sends the option `{}` to {bad:?}, which is neither an `endpoint` option nor one of its templates",
+            spec.name
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Methods are tokens (RFC 9110, section 9.1); they are shown by `plugin inspect` and in messages.
@@ -177,7 +201,7 @@ mod tests {
             csi_drivers: vec![],
             options: vec![
                 option("region", OptionKind::Text),
-                option("secret-key", OptionKind::Secret { reveal: false }),
+                option("secret-key", OptionKind::Secret { reveal: false, sent_to: vec![] }),
             ],
             network: NetworkNeeds {
                 templates: vec![EndpointTemplate {
@@ -189,10 +213,15 @@ mod tests {
         }
     }
 
+    fn sent_to(origin: &str) -> OptionKind {
+        OptionKind::Secret { reveal: false, sent_to: vec![origin.into()] }
+    }
+
     #[test]
     fn contradictions_are_refused() {
         let mut good = description();
         good.options[0].aliases.push("regionID".into());
+        good.options[1].kind = sent_to("https://s3.{region}.example");
         check(&good).unwrap();
         type Change = fn(&mut Description);
         let cases: &[(Change, &str)] = &[
@@ -217,6 +246,8 @@ mod tests {
                 "`secret-key` is no option",
             ),
             (|d| d.network.templates[0].origin = "https://{region".into(), "braces"),
+            (|d| d.options[1].kind = sent_to("region"), "sends the option `secret-key` to \"region\""),
+            (|d| d.options[1].kind = sent_to("https://elsewhere.example"), "neither an `endpoint` option"),
             (|d| d.network.templates[0].read_methods = vec!["GET\x1b[2J".into()], "no method"),
             (|d| d.network.revealed_addresses = Some("why\x1b[2J".into()), "revealed addresses"),
             (|d| d.options[0].default = Some("x\x1b[2J".into()), "default for the option `region`"),

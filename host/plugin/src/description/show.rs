@@ -17,8 +17,8 @@ impl Display for OptionKind {
                 write!(f, "{many}, {}, default port {}", rule.protocols.join(" or "), rule.default_port)?;
                 if methods.is_empty() { Ok(()) } else { write!(f, "; reads by {}", methods.join(", ")) }
             }
-            Self::Secret { reveal: false } => f.write_str("secret, never shown to the plugin"),
-            Self::Secret { reveal: true } => f.write_str("secret, the plugin sees it in clear"),
+            Self::Secret { reveal: false, .. } => f.write_str("secret, never shown to the plugin"),
+            Self::Secret { reveal: true, .. } => f.write_str("secret, the plugin sees it in clear"),
             Self::FileContent => f.write_str("path of a file below the secrets directory"),
         }
     }
@@ -68,15 +68,32 @@ impl Display for Description {
         if let Some(why) = &self.network.revealed_addresses {
             writeln!(f, "  addresses the storage system reveals: {why}")?;
         }
-        let sees: Vec<_> = self
-            .options
-            .iter()
-            .filter(|o| matches!(o.kind, OptionKind::Secret { reveal: true }))
-            .map(|o| o.name.as_str())
-            .collect();
-        match sees.as_slice() {
-            [] => write!(f, "Secrets it sees in clear: none"),
-            names => write!(f, "Secrets it sees in clear: {}", names.join(", ")),
+        let (mut sees, mut lines) = (Vec::new(), String::new());
+        for option in &self.options {
+            let OptionKind::Secret { reveal, sent_to } = &option.kind else { continue };
+            if *reveal {
+                sees.push(option.name.as_str());
+            }
+            let named = |origin: &String| match self.option(origin) {
+                Some(option) => format!("what {} names", option.name),
+                None => origin.clone(),
+            };
+            let sent: Vec<_> = sent_to.iter().map(named).collect();
+            let what = match (reveal, sent.as_slice()) {
+                (true, []) => "the plugin sees it, and can send it to whatever it reaches".to_owned(),
+                (true, sent) => format!(
+                    "the plugin sees it, and can send it to whatever it reaches; the host sends it to {}",
+                    sent.join(", ")
+                ),
+                (false, []) => "signs, and is sent nowhere".to_owned(),
+                (false, sent) => format!("signs, and the host sends it to {} in headers", sent.join(", ")),
+            };
+            writeln!(lines, "  {}: {what}", option.name)?;
         }
+        if !lines.is_empty() {
+            write!(f, "\nSecrets:\n{lines}")?;
+        }
+        let sees = if sees.is_empty() { "none".to_owned() } else { sees.join(", ") };
+        write!(f, "\nSecrets it sees in clear: {sees}")
     }
 }

@@ -124,7 +124,7 @@ async fn response(sizes: &'static [usize]) -> ResponseBody {
         socket.write_all(&answer).await.unwrap();
     });
     let host = "127.0.0.1".to_owned();
-    let grant = OriginGrant { protocol: "http".into(), host, port, read_methods: vec![] };
+    let grant = OriginGrant { protocol: "http".into(), host, port, read_methods: vec![], secrets: vec![] };
     let grants = Grants { origins: vec![grant], read_only: false, revealed: false };
     let policy = ReachPolicy::new(vec![AllowNet::parse("127.0.0.1").unwrap()]);
     let client = HttpClient::new(tokio::runtime::Handle::current());

@@ -11,7 +11,7 @@ use futures::StreamExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
-use wasmount_net::{HttpRequest, MountNet, RequestBody};
+use wasmount_net::{HttpRequest, MountNet, RequestBody, SecretHeader};
 use wasmount_types::{Blame, Error, ErrorKind};
 use wasmtime::component::Accessor;
 
@@ -23,12 +23,16 @@ fn prepare(
     request: wit::Request,
 ) -> wasmtime::Result<Result<(Arc<MountNet>, HttpRequest), Error>> {
     let content = request.content.map(|body| state.table.delete(body)).transpose()?;
-    let mut headers: Vec<_> = request.headers.into_iter().map(|h| (h.name, h.value.into_bytes())).collect();
+    let headers = request.headers.into_iter().map(|h| (h.name, h.value.into_bytes())).collect();
+    let mut secret_headers = Vec::with_capacity(request.secret_headers.len());
     for header in request.secret_headers {
         let secret = state.table.get(&header.secret)?;
-        let mut value = header.prefix.into_bytes();
-        value.extend_from_slice(&secret.secret.reveal());
-        headers.push((header.name, value));
+        secret_headers.push(SecretHeader {
+            name: header.name,
+            prefix: header.prefix,
+            option: secret.name.clone(),
+            secret: secret.secret.clone(),
+        });
     }
     let Some(net) = state.rights.net.clone() else {
         return Ok(Err(Error::new(
@@ -50,6 +54,7 @@ fn prepare(
             method: request.method,
             url: request.url,
             headers,
+            secret_headers,
             body,
             expect_continue: request.expect_continue,
             timeout: request.timeout_ms.map(|ms| Duration::from_millis(u64::from(ms))),

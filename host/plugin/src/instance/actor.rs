@@ -38,6 +38,9 @@ pub(crate) trait Start: Sized + Send + Sync + 'static {
 /// A job, counted as waiting until it is taken.
 pub(super) type Queued<E> = (Job<E>, OneMore);
 
+/// The end of an instance that was closed, as all are when the process ends: no fault of anybody.
+pub(super) const CLOSED: &str = "it was closed";
+
 /// A handle to a running instance. When the last one is dropped, the instance is closed.
 pub(crate) struct Instance<E> {
     pub(super) jobs: mpsc::Sender<Queued<E>>,
@@ -95,15 +98,18 @@ impl<E: Start> Instance<E> {
         let away = machine.guests()?;
         let home = rights.net.as_ref().map_or_else(|| away.clone(), |net| net.handle().clone());
         let (meter, counting) = (rights.meter.clone(), rights.meter.clone());
-        let mut living = machine.shutdown.enter();
+        let mut living = machine.shutdown.enter(rights.ending.clone());
         let work = async move {
             let end = end;
             let log = rights.log.clone();
-            if let Err(error) = run::<E>(pre, rights, count_fuel, (queue, &mut living), ready).await {
-                let reason = reason(&error, &log);
-                tracing::debug!(target: "plugin", plugin = log.plugin(), "instance ended: {error:?}");
-                meter.trapped();
-                end.0.end(|| reason.into());
+            match run::<E>(pre, rights, count_fuel, (queue, &mut living), ready).await {
+                Ok(()) => end.0.end(|| CLOSED.into()),
+                Err(error) => {
+                    let reason = reason(&error, &log);
+                    tracing::debug!(target: "plugin", plugin = log.plugin(), "instance ended: {error:?}");
+                    meter.trapped();
+                    end.0.end(|| reason.into());
+                }
             }
         };
         let task = Resident::settle(work, home, away, counting.clone(), machine.ticker.clone());

@@ -19,7 +19,7 @@ pub(crate) use actor::{Instance, Job, Start};
 pub(crate) use call::{Failure, call, invoke, invoke_all};
 pub(crate) use calls::CallState;
 pub(crate) use limiter::Budget;
-pub(crate) use memory::{GuestMemory, Share};
+pub(crate) use memory::{Admitted, GuestMemory, Share};
 pub(crate) use meter::Meter;
 pub use meter::PluginStats;
 pub(crate) use shutdown::Shutdown;

@@ -18,10 +18,10 @@ impl Shutdown {
         Arc::new(Self { asked: watch::Sender::new(false), living: watch::Sender::new(0) })
     }
 
-    /// An instance lives until this is dropped.
-    pub(super) fn enter(self: &Arc<Self>) -> Living {
+    /// An instance lives until this is dropped. `ending`: whether the mount is being taken away that it serves.
+    pub(super) fn enter(self: &Arc<Self>, ending: watch::Receiver<bool>) -> Living {
         self.living.send_modify(|count| *count += 1);
-        Living { shutdown: self.clone(), asked: self.asked.subscribe() }
+        Living { shutdown: self.clone(), asked: self.asked.subscribe(), ending }
     }
 
     /// Asks all instances to close, and waits until none lives.
@@ -37,14 +37,23 @@ impl Shutdown {
 pub(super) struct Living {
     shutdown: Arc<Shutdown>,
     asked: watch::Receiver<bool>,
+    ending: watch::Receiver<bool>,
 }
 
 impl Living {
     /// Waits until the instance is asked to close.
     pub(super) async fn asked(&mut self) {
-        if self.asked.wait_for(|asked| *asked).await.is_err() {
-            std::future::pending().await
+        tokio::select! {
+            () = becomes_true(&mut self.asked) => {}
+            () = becomes_true(&mut self.ending) => {}
         }
+    }
+}
+
+/// Waits until it is true: for ever, if nobody is left who could make it so.
+async fn becomes_true(flag: &mut watch::Receiver<bool>) {
+    if flag.wait_for(|flag| *flag).await.is_err() {
+        std::future::pending().await
     }
 }
 
@@ -62,13 +71,14 @@ mod tests {
     #[tokio::test]
     async fn all_are_asked_and_waited_for() {
         let shutdown = Shutdown::new();
-        let mut first = shutdown.enter();
+        let nobody = || watch::channel(false).1;
+        let mut first = shutdown.enter(nobody());
         let waiting = tokio::spawn({
             let shutdown = shutdown.clone();
             async move { shutdown.close_all().await }
         });
         first.asked().await;
-        let mut late = shutdown.enter();
+        let mut late = shutdown.enter(nobody());
         drop(first);
         late.asked().await;
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -76,5 +86,16 @@ mod tests {
         drop(late);
         waiting.await.unwrap();
         shutdown.close_all().await;
+    }
+
+    #[tokio::test]
+    async fn the_instances_of_one_mount_may_be_asked_alone() {
+        let shutdown = Shutdown::new();
+        let end = watch::Sender::new(false);
+        let (mut one, mut other) = (shutdown.enter(end.subscribe()), shutdown.enter(watch::channel(false).1));
+        end.send_replace(true);
+        one.asked().await;
+        let waits = Duration::from_millis(20);
+        assert!(tokio::time::timeout(waits, other.asked()).await.is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! The place of a mount's instance: what is handed to the core stays, the instance in it is replaced when it dies.
 
-use super::actor::{Instance, Start};
+use super::actor::{CLOSED, Instance, Start};
 use futures::future::{AbortHandle, BoxFuture};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -157,7 +157,12 @@ impl<E: Start> Slot<E> {
     /// Takes a dead instance out and decides when there may be another.
     pub(crate) fn lost(&self, dead: &Arc<Instance<E>>, reason: &str) {
         // The first answer was that of `open`.
-        if self.take_out(dead, dead.answered() > 1, |_| {}) {
+        if !self.take_out(dead, dead.answered() > 1, |_| {}) {
+            return;
+        }
+        if reason == CLOSED {
+            tracing::debug!(target: "plugin", plugin = self.plugin(), "plugin was closed");
+        } else {
             tracing::error!(target: "plugin", plugin = self.plugin(), "plugin died and is started again: {reason}");
         }
     }

@@ -30,6 +30,8 @@ pub(crate) struct Rights {
     pub(crate) memory: Arc<GuestMemory>,
     /// Counts what the mount's instances do.
     pub(crate) meter: Arc<Meter>,
+    /// Becomes true when the mount is taken away.
+    pub(crate) ending: watch::Receiver<bool>,
     /// Measures calls, in tests.
     pub(crate) fuel: Option<Arc<FuelMeter>>,
 }
@@ -78,7 +80,7 @@ impl GuestState {
             buffers: BufferBudget::new(&rights.limits, rights.memory.share(rights.meter.buffers.clone())),
             calls: CallTable::default(),
             budget,
-            limiter: Limiter::new(&rights.limits, rights.memory.share(rights.meter.memory.clone())),
+            limiter: Limiter::new(&rights.limits, rights.memory.linear_share(rights.meter.memory.clone())),
             closing,
             started: Instant::now(),
             wasi: wasi::empty(&rights.log),

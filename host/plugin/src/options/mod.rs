@@ -10,6 +10,7 @@ pub(crate) mod parse;
 pub(crate) mod resolve;
 pub(crate) mod suggest;
 
+use crate::spec::OptionSource;
 use bytes::Bytes;
 use wasmount_net::Secret;
 
@@ -61,8 +62,20 @@ pub(crate) struct Setting {
     pub(crate) name: String,
     /// Its value, possibly the default.
     pub(crate) value: Value,
+    /// Who wrote it; `None`: it is the default.
+    pub(crate) source: Option<OptionSource>,
+    /// The path it was written as, if the value is the content of a file.
+    pub(crate) file: Option<String>,
+}
+
+impl Setting {
     /// Somebody wrote it, as opposed to the default.
-    pub(crate) explicit: bool,
+    pub(crate) fn explicit(&self) -> bool {
+        self.source.is_some()
+    }
+
     /// The operator wrote it, on the command line.
-    pub(crate) by_operator: bool,
+    pub(crate) fn by_operator(&self) -> bool {
+        self.source == Some(OptionSource::Args)
+    }
 }

@@ -38,14 +38,25 @@ struct Written<'a> {
     is_file: bool,
 }
 
-/// How the person who has to change an option calls the place it is written in.
-fn place(source: OptionSource) -> &'static str {
-    match source {
-        OptionSource::Environment => "MOUNT_OPTIONS",
-        OptionSource::Runtime => "runtimeOptions",
-        OptionSource::Mount => "the mount's options",
-        OptionSource::Args => "the command line",
+/// The file that only the operator can name: `KEY=@/PATH`, `KEY-file=PATH`, and the value of an option of kind `file-content`.
+fn operators_file<'a>(written: &Written<'a>) -> Option<&'a str> {
+    let Written { input, spec, is_file } = written;
+    let operator = input.source == OptionSource::Args;
+    match input.value.strip_prefix('@') {
+        _ if *is_file => Some(&input.value),
+        Some(path) if operator && path.starts_with('/') => Some(path),
+        _ if operator && spec.kind == OptionKind::FileContent => Some(&input.value),
+        _ => None,
     }
+}
+
+/// The path of the file that an option's value is the content of.
+fn file_of(written: &Written<'_>) -> Option<String> {
+    let operator = written.input.source == OptionSource::Args;
+    let text = written.input.value.as_str();
+    let reference = text.strip_prefix('@').filter(|_| operator).unwrap_or(text);
+    let reference = SecretsDir::is_reference(reference).then_some(reference);
+    operators_file(written).or(reference).map(str::to_owned)
 }
 
 impl Resolver<'_> {
@@ -100,7 +111,7 @@ impl Resolver<'_> {
             None => "see `wasmount plugin inspect` for the ones it has".to_owned(),
         };
         let text =
-            format!("option `{name}` in {} is unknown to plugin {plugin}; {hint}", place(input.source));
+            format!("option `{name}` in {} is unknown to plugin {plugin}; {hint}", input.source.place());
         if matches!(input.source, OptionSource::Environment | OptionSource::Runtime) {
             // These are written for all mounts and plugins together.
             tracing::debug!(mount = %self.mount, "{text}");
@@ -131,7 +142,7 @@ impl Resolver<'_> {
                         "options `{}` and `{}` in {} mean the same; remove one",
                         other.input.name,
                         candidate.input.name,
-                        place(candidate.input.source)
+                        candidate.input.source.place()
                     )));
                 }
                 Some(other) if other.input.source > candidate.input.source => {}
@@ -140,18 +151,14 @@ impl Resolver<'_> {
         }
         if let Some(holds) = holds {
             let value = self.value(holds, warnings)?;
-            let by_operator = holds.input.source == OptionSource::Args;
-            return Ok(Some(Setting { name: name.clone(), value, explicit: true, by_operator }));
+            let source = Some(holds.input.source);
+            return Ok(Some(Setting { name: name.clone(), value, source, file: file_of(holds) }));
         }
         if let Some(default) = &spec.default {
             let value = parse::value(&spec.kind, default)
                 .map_err(|why| self.fail(format_args!("the default of option `{name}` {why}")))?;
-            return Ok(Some(Setting {
-                name: name.clone(),
-                value: Value::Plain(value),
-                explicit: false,
-                by_operator: false,
-            }));
+            let value = Value::Plain(value);
+            return Ok(Some(Setting { name: name.clone(), value, source: None, file: None }));
         }
         if spec.required {
             let mut names: Vec<String> = spec.names().map(|n| format!("`{n}`")).collect();
@@ -169,21 +176,15 @@ impl Resolver<'_> {
     }
 
     fn value(&self, written: &Written<'_>, warnings: &mut Vec<String>) -> Result<Value, Error> {
-        let Written { input, spec, is_file } = written;
+        let Written { input, spec, .. } = written;
         let (name, text) = (input.name.as_str(), input.value.as_str());
         let operator = input.source == OptionSource::Args;
-        let path = match text.strip_prefix('@') {
-            _ if *is_file => Some(text),
-            Some(path) if operator && path.starts_with('/') => Some(path),
-            _ if operator && spec.kind == OptionKind::FileContent => Some(text),
-            _ => None,
-        };
         // Below the secrets directory the usual rules hold, whoever wrote it.
-        let path = path.filter(|path| !SecretsDir::is_reference(path)).map(Path::new);
+        let path = operators_file(written).filter(|path| !SecretsDir::is_reference(path)).map(Path::new);
         let reference = text.strip_prefix('@').filter(|_| operator).unwrap_or(text);
         let named = |error: Error| error.context(format_args!("mount {}", self.mount));
         match &spec.kind {
-            OptionKind::Secret { reveal } => {
+            OptionKind::Secret { reveal, .. } => {
                 let secret = match path {
                     Some(path) => self.secrets.secret_at(name, path),
                     None => self
@@ -219,7 +220,7 @@ impl Resolver<'_> {
                     None => text.to_owned(),
                 };
                 let value = parse::value(kind, &text).map_err(|why| {
-                    let place = place(input.source);
+                    let place = input.source.place();
                     if from_file {
                         // Somebody may have given the wrong key of a Secret: its content is not repeated.
                         self.fail(format_args!(

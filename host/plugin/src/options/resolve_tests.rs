@@ -34,7 +34,11 @@ fn description() -> Description {
                 ..option("endpoint", &["minio-url", "url"], OptionKind::Endpoint(rule))
             },
             OptionSpec { default: Some("us-east-1".into()), ..option("region", &[], OptionKind::Text) },
-            option("secret-key", &["minio-access-secret"], OptionKind::Secret { reveal: false }),
+            option(
+                "secret-key",
+                &["minio-access-secret"],
+                OptionKind::Secret { reveal: false, sent_to: vec![] },
+            ),
             option("policy", &[], OptionKind::FileContent),
             option("limit", &[], OptionKind::Size),
         ],
@@ -87,7 +91,7 @@ impl Fixture {
                 Value::Secret { secret, .. } => format!("<{}>", String::from_utf8(secret.reveal()).unwrap()),
                 Value::Content(bytes) => format!("[{}]", String::from_utf8_lossy(bytes)),
             };
-            format!("{}={value}{}", setting.name, if setting.explicit { "" } else { " (default)" })
+            format!("{}={value}{}", setting.name, if setting.explicit() { "" } else { " (default)" })
         };
         self.resolve(options).unwrap().settings.iter().map(text).collect::<Vec<_>>().join(", ")
     }

@@ -6,7 +6,7 @@ pub mod tree;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -148,6 +148,7 @@ pub struct Server {
     pub origin: String,
     pub in_flight: Arc<AtomicUsize>,
     pub most: Arc<AtomicUsize>,
+    heads: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
@@ -157,13 +158,20 @@ impl Server {
         let (in_flight, most) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let barrier = Arc::new(Barrier::new(together));
         let (now, peak) = (in_flight.clone(), most.clone());
+        let heads = Arc::<Mutex<Vec<String>>>::default();
+        let seen = heads.clone();
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                let (now, peak, barrier) = (now.clone(), peak.clone(), barrier.clone());
-                tokio::spawn(async move { serve(socket, &now, &peak, &barrier).await });
+                let (now, peak, barrier, seen) = (now.clone(), peak.clone(), barrier.clone(), seen.clone());
+                tokio::spawn(async move { serve(socket, &now, &peak, &barrier, &seen).await });
             }
         });
-        Self { origin, in_flight, most }
+        Self { origin, in_flight, most, heads }
+    }
+
+    /// The head of every request so far.
+    pub fn heads(&self) -> Vec<String> {
+        self.heads.lock().unwrap().clone()
     }
 }
 
@@ -172,6 +180,7 @@ async fn serve(
     now: &AtomicUsize,
     peak: &AtomicUsize,
     barrier: &Barrier,
+    heads: &Mutex<Vec<String>>,
 ) -> Option<()> {
     let mut input = Vec::new();
     loop {
@@ -185,6 +194,7 @@ async fn serve(
         };
         let head = String::from_utf8(input.drain(..end).collect()).ok()?;
         let path = head.split(' ').nth(1)?.to_owned();
+        heads.lock().unwrap().push(head);
         peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         let (what, argument) = path.trim_start_matches('/').split_once('/').unwrap_or((&path[1..], ""));
         let size: usize = argument.parse().unwrap_or(0);

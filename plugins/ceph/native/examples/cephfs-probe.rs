@@ -1,8 +1,9 @@
 //! Looks at a CephFS with wasmount's client, without a sandbox and without mounting anything:
 //! `cargo run --release --example cephfs-probe -- --mon-host 127.0.0.1:3300 --keyring FILE ls -R /`.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -64,6 +65,19 @@ enum Command {
     Cat { path: String },
     /// Attributes, again and again as they change.
     Watch { path: String },
+    /// Lists and reads all that is below a directory, again and again, and fails when it differs from what it was at first.
+    Verify {
+        path: String,
+        /// How long.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// So many at the same time.
+        #[arg(long, default_value_t = 4)]
+        readers: usize,
+        /// Reads only one of so many files.
+        #[arg(long, default_value_t = 1)]
+        every: u64,
+    },
 }
 
 fn main() -> Result<()> {
@@ -120,7 +134,66 @@ fn main() -> Result<()> {
                 std::thread::sleep(Duration::from_millis(100));
             }
         }
+        Command::Verify { path, seconds, readers, every } => {
+            verify(&files, &path, every.max(1), Duration::from_secs(seconds), readers)
+        }
     }
+}
+
+/// What there is below a directory: of each file its size, time and checksum.
+fn contents(files: &Files, path: &str, every: u64) -> Result<BTreeMap<String, String>> {
+    /// Of longer files only the beginning is read.
+    const MOST: u64 = 1 << 20;
+    let (mut seen, mut failed) = (BTreeMap::new(), None);
+    list(files, path, resolve(files, path)?.vino, true, &mut |path, attributes| {
+        let mut told = line(path, attributes);
+        if attributes.kind == Kind::Regular && attributes.vino.ino.is_multiple_of(every) && failed.is_none() {
+            match files.read(attributes.vino, 0, attributes.size.min(MOST)) {
+                Ok(bytes) => told = format!("{told} {:08x}", wasmount_ceph::payload::crc32c(0, &bytes)),
+                Err(error) => failed = Some(anyhow::Error::new(error).context(format!("read {path}"))),
+            }
+        }
+        seen.insert(path.to_owned(), told);
+    })?;
+    failed.map_or(Ok(seen), Err)
+}
+
+fn verify(files: &Files, path: &str, every: u64, bound: Duration, readers: usize) -> Result<()> {
+    let (begin, expected) = (Instant::now(), contents(files, path, every)?);
+    println!("{} entries at first, after {:?}", expected.len(), begin.elapsed());
+    std::thread::scope(|scope| {
+        let round = || -> Result<(usize, Duration)> {
+            let (mut rounds, mut longest) = (0, Duration::ZERO);
+            while begin.elapsed() < bound {
+                let began = Instant::now();
+                let found = contents(files, path, every)
+                    .with_context(|| format!("{:?} after the start", begin.elapsed()))?;
+                longest = longest.max(began.elapsed());
+                rounds += 1;
+                for (name, line) in &expected {
+                    let now = found.get(name);
+                    ensure!(
+                        now == Some(line),
+                        "{:?} after the start: {line} has become {now:?}",
+                        begin.elapsed()
+                    );
+                }
+                ensure!(
+                    found.len() == expected.len(),
+                    "{} entries instead of {}",
+                    found.len(),
+                    expected.len()
+                );
+            }
+            Ok((rounds, longest))
+        };
+        let readers: Vec<_> = (0..readers).map(|_| scope.spawn(round)).collect();
+        for reader in readers {
+            let (rounds, longest) = reader.join().map_err(|_| anyhow!("a reader panicked"))??;
+            println!("{rounds} rounds, the longest took {longest:?}");
+        }
+        Ok(())
+    })
 }
 
 fn resolve(files: &Files, path: &str) -> Result<Attributes> {

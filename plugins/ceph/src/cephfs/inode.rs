@@ -262,6 +262,13 @@ impl Inode {
         }
     }
 
+    /// Extended attributes that were asked for and not told are none.
+    pub(super) fn has_no_xattrs(&mut self) {
+        self.attributes.xattrs.get_or_insert_default();
+    }
+
+    /// Version 0 comes without any: an MDS leaves them out where nobody has asked for them and it takes the client to know them, even of an inode in
+    /// a snapshot if it is the head that the client knows (`CInode::encode_inodestat`).
     fn take_xattrs(&mut self, version: u64, blob: &[u8]) {
         let known = self.attributes.xattrs.is_some();
         if !blob.is_empty() && (!known || version > self.xattr_version) {
@@ -269,8 +276,6 @@ impl Inode {
             self.attributes.xattrs =
                 decode_xattrs(blob).ok().map(|pairs| Arc::new(pairs.into_iter().collect::<Xattrs>()));
             self.xattr_version = version;
-        } else if blob.is_empty() && !known && version == 0 {
-            self.attributes.xattrs = Some(Arc::default());
         }
     }
 
@@ -284,5 +289,36 @@ impl Inode {
         if inline.version != 0 {
             self.inline_version = inline.version;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cephfs::ids::Vino;
+
+    #[test]
+    fn extended_attributes_that_are_left_out_are_not_none() {
+        let mut inode = Inode::new(Vino { ino: 5, snap: 3 }, Kind::Regular, Arc::default(), 0);
+        inode.caps.frozen = Caps::ANY_SHARED;
+        let told = |inode: &mut Inode, version, blob: &[u8]| {
+            let mut stat = InodeStat::new(5, 3);
+            (stat.version, stat.xattr_version, stat.xattrs) = (7, version, blob.to_vec());
+            inode.fill(stat, Caps::NONE, Caps::ANY_SHARED, Arc::default());
+        };
+        // A listing of a snapshot, of a file whose head was looked at before.
+        told(&mut inode, 0, b"");
+        assert!(inode.attributes.xattrs.is_none() && !inode.knows(Caps::XATTR_SHARED));
+        assert!(inode.knows(Caps::FILE_SHARED) && !inode.attributes_may_be_kept());
+        // It was asked for them, and there is one; what leaves them out afterwards takes nothing away.
+        told(&mut inode, 2, b"\x01\0\0\0\x01\0\0\0a\x01\0\0\0b");
+        told(&mut inode, 0, b"");
+        assert_eq!(inode.attributes.xattrs.as_ref().unwrap()[&b"a"[..]], b"b");
+        told(&mut inode, 3, &[0; 4]);
+        assert!(inode.knows(Caps::XATTR_SHARED) && inode.attributes.xattrs.as_ref().unwrap().is_empty());
+        // Asked for and not told: there are none.
+        let mut other = Inode::new(Vino { ino: 6, snap: 3 }, Kind::Regular, Arc::default(), 0);
+        other.has_no_xattrs();
+        assert!(other.attributes.xattrs.unwrap().is_empty());
     }
 }

@@ -158,9 +158,9 @@ impl<P: Payload, F: AeadFactory + Clone> FsMount<P, F> {
             SessionEvent::Lease { rank, message } => self.fs.lease_message(rank, message, now),
             SessionEvent::Snap { message, .. } => self.fs.snapshots(&message),
             SessionEvent::Quota { message, .. } => self.fs.quota(&message),
-            SessionEvent::Reply { id, rank, reply, .. } => {
+            SessionEvent::Reply { id, rank, sent_ms, reply } => {
                 if let Some(number) = self.requests.remove(&id) {
-                    self.fs.replied(number, rank, *reply, now);
+                    self.fs.replied(number, rank, sent_ms, *reply, now);
                 }
             }
             SessionEvent::Failed { id, error } => {
@@ -249,6 +249,14 @@ impl<P: Payload, F: AeadFactory + Clone + 'static> Machine for FsMount<P, F> {
             answer::Done::Call { id, .. } => Some(id.0),
             answer::Done::Invalidate { .. } | answer::Done::Shrink { .. } => None,
         }
+    }
+
+    fn waits_for(&self, call: u64) -> Option<String> {
+        let waits_for = self.fs.waits_for(CallId(call))?;
+        Some(match self.sessions.status() {
+            mds::Status::Ready => waits_for,
+            mds::Status::Waiting(why) | mds::Status::Refused(why) => format!("{waits_for} ({why})"),
+        })
     }
 
     fn give_up(&mut self, call: u64, _now: Now) {

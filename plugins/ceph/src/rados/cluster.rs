@@ -202,6 +202,12 @@ impl<P: Payload, F: AeadFactory + Clone> Cluster<P, F> {
         op
     }
 
+    /// What a request waits for, in words; `None`: it has ended.
+    #[must_use]
+    pub fn waits_for(&self, op: OpId, now: Now) -> Option<String> {
+        self.objecter.waits_for(op, now)
+    }
+
     /// Gives a request up. An OSD that has it may do it all the same.
     pub fn cancel(&mut self, op: OpId, now: Now) {
         self.objecter.cancel(op, now);

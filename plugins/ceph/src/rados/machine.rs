@@ -40,6 +40,12 @@ pub trait Machine: 'static {
     /// The number of the call that this answers; `None`: nobody asked.
     fn answers(done: &Self::Done) -> Option<u64>;
 
+    /// What a call waits for, in words; `None`: it has ended, or there are no calls.
+    fn waits_for(&self, call: u64) -> Option<String> {
+        let _ = call;
+        None
+    }
+
     /// Nobody waits for this call any more.
     fn give_up(&mut self, call: u64, now: Now);
 

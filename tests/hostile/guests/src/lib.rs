@@ -57,9 +57,16 @@ impl ObjectStore for Hostile {
             .text("mode", "How to behave in `open`: `fail`, `trap`, `spin`, `hang`.")
             .default_value("good")
             .integer("number", 1..=10, "A number.")
-            .secret("secret", "A secret.");
-        let mut description =
-            Description::new("hostile", "0.0.0", "Misbehaves on request").scheme("hostile").options(options);
+            .text("elsewhere", "`HOST:PORT` of an origin that a template names, and no option.")
+            .secret("secret", "A secret.")
+            .sent_to(&["endpoint"])
+            .secret("confession", "A secret that the plugin sees.")
+            .reveal()
+            .file_content("file", "A file.");
+        let mut description = Description::new("hostile", "0.0.0", "Misbehaves on request")
+            .scheme("hostile")
+            .options(options)
+            .origin_template("http://{elsewhere}", &["GET"]);
         description.network.tcp = true;
         description.network.revealed_addresses = Some("the tests reveal some to it".into());
         description
@@ -75,6 +82,18 @@ impl ObjectStore for Hostile {
             _ => {}
         }
         log::info(&format!("entry {}", mount.entry));
+        // What it got hold of. The host hides what it knows as a secret; lengths tell all the same.
+        log::info(&format!("mode {mode}"));
+        if let Some(content) = mount.settings.optional_content("file")? {
+            log::info(&format!(
+                "file of {} bytes: {:?}",
+                content.len(),
+                content.copy_out(0, content.len().min(64))?
+            ));
+        }
+        if let Some(confession) = mount.settings.optional_secret("confession")? {
+            log::info(&format!("confession of {} bytes", confession.reveal()?.len()));
+        }
         let secret = mount.settings.optional_secret("secret")?;
         let endpoint =
             mount.settings.optional_endpoint("endpoint")?.map(Endpoint::origin).unwrap_or_default();
@@ -150,6 +169,11 @@ impl ObjectStore for Hostile {
             ("connect", url) => misdeeds::connect(object, url).await,
             // The same as a file name, which has no slashes.
             ("connect-to", address) => misdeeds::connect(object, &format!("http://{address}/")).await,
+            // The same with the secret in a header.
+            ("send-secret-to", address) => {
+                let Some(secret) = &self.secret else { return Err(Error::not_found("the secret")) };
+                misdeeds::send(object, address, secret).await
+            }
             ("tcp", argument) => {
                 let (what, address) = argument.split_once('/').unwrap_or((argument, ""));
                 let content = wires::speak(what, address).await?;

@@ -3,7 +3,9 @@
 use crate::answer;
 use std::hint::black_box;
 use wasmount_sdk::http::Request;
-use wasmount_sdk::{Body, Buffer, Error, GetOutcome, Object, Piece, Result, RetryAdvice, log, system};
+use wasmount_sdk::{
+    Body, Buffer, Error, GetOutcome, Object, Piece, Result, RetryAdvice, Secret, log, system,
+};
 
 /// Does what the key says; returns only from things that a host survives without replacing the instance.
 pub(crate) async fn commit(misdeed: &str) -> Result<()> {
@@ -48,6 +50,15 @@ pub(crate) async fn connect(object: Object, url: &str) -> Result<GetOutcome> {
     if response.status != 200 {
         return Err(response.error(url));
     }
+    let size = response.content.len().unwrap_or(0);
+    answer(Object { size, ..object }, 0, response.content)
+}
+
+/// Sends a secret that the plugin does not see, in a header.
+pub(crate) async fn send(object: Object, address: &str, secret: &Secret) -> Result<GetOutcome> {
+    let request =
+        Request::get(format!("http://{address}/")).secret_header("authorization", "Bearer ", secret);
+    let response = request.send().await?;
     let size = response.content.len().unwrap_or(0);
     answer(Object { size, ..object }, 0, response.content)
 }

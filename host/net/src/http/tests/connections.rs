@@ -43,6 +43,7 @@ async fn other_trust_or_policy_never_shares_a_connection() {
             host: "127.0.0.1".into(),
             port: server.address.port(),
             read_methods: vec![],
+            secrets: vec![],
         }],
         read_only: false,
         revealed: false,

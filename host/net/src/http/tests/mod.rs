@@ -154,6 +154,7 @@ impl Setup {
                 host: host.into(),
                 port,
                 read_methods: vec!["GET".into(), "HEAD".into()],
+                secrets: vec!["token".into()],
             })
             .collect();
         let policy = ReachPolicy::new(self.rules.iter().map(|rule| AllowNet::parse(rule).unwrap()).collect());

@@ -107,6 +107,7 @@ impl Setup {
             host: host.into(),
             port,
             read_methods: vec![],
+            secrets: vec![],
         };
         let origins = self.named.into_iter().map(grant).collect();
         let policy = ReachPolicy::new(self.rules.iter().map(|rule| AllowNet::parse(rule).unwrap()).collect());

@@ -1,6 +1,7 @@
 //! The bytes of an answer, counted against what the plugin said about them.
 
 use crate::imports::body::Pieces;
+use crate::instance::Admitted;
 use bytes::{Bytes, BytesMut};
 use wasmount_core::ports::{Body, BoxFuture};
 use wasmount_types::{Blame, ByteRange, Error, ErrorKind};
@@ -79,6 +80,8 @@ pub(super) struct CheckedBody {
     received: u64,
     what: What,
     ended: bool,
+    /// The room that the bytes lie in.
+    _admitted: Option<Admitted>,
 }
 
 impl CheckedBody {
@@ -90,7 +93,12 @@ impl CheckedBody {
             }
             expected = Expected::Exactly(length);
         }
-        Ok(Self { pieces, expected, received: 0, what, ended: false })
+        Ok(Self { pieces, expected, received: 0, what, ended: false, _admitted: None })
+    }
+
+    /// Ends that read when this is dropped.
+    pub(super) fn holding(self, admitted: Admitted) -> Self {
+        Self { _admitted: Some(admitted), ..self }
     }
 
     /// Counts what came, or takes note of the end. `length`: of what came.
@@ -208,6 +216,7 @@ mod tests {
             received: 0,
             what: Box::new(|| "k".into()),
             ended: false,
+            _admitted: None,
         };
         for lengths in [&[2, 2][..], &[4, 2]] {
             let (mut body, mut into) = (lying(lengths), BytesMut::with_capacity(64));

@@ -4,7 +4,9 @@ use super::check::Checker;
 use super::exports::Fallible;
 use super::{convert, types};
 use crate::imports::{Body as Content, LogSink};
-use crate::instance::{CallState, Failure, GuestState, Instance, Job, Slot, Start, call, invoke};
+use crate::instance::{
+    Admitted, CallState, Failure, GuestMemory, GuestState, Instance, Job, Slot, Start, call, invoke,
+};
 use crate::limits::Limits;
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,9 +26,18 @@ pub(crate) struct Caller<E: Start> {
     pub(crate) slot: Arc<Slot<E>>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) log: Arc<LogSink>,
+    pub(crate) memory: Arc<GuestMemory>,
 }
 
 impl<E: Start> Caller<E> {
+    /// Waits until a read of so many bytes may be asked for.
+    pub(super) async fn admit(&self, length: u32, deadline: Instant) -> Result<Admitted> {
+        timeout_at(deadline.into(), self.memory.admit(length.into())).await.map_err(|_| {
+            let text = "waiting for memory of plugins to read into; raise --memory";
+            Error::timed_out(Blame::Host, text)
+        })
+    }
+
     /// Checks what it answers.
     pub(super) fn checker(&self) -> Checker<'_> {
         Checker { limits: &self.limits, log: &self.log }

@@ -105,7 +105,9 @@ fn option(spec: options::OptionSpec) -> OptionSpec {
             many: rule.many,
             read_methods: rule.read_methods,
         }),
-        options::OptionKind::Secret(rule) => OptionKind::Secret { reveal: rule.reveal },
+        options::OptionKind::Secret(rule) => {
+            OptionKind::Secret { reveal: rule.reveal, sent_to: rule.sent_to }
+        }
         options::OptionKind::FileContent => OptionKind::FileContent,
     };
     OptionSpec {

@@ -185,6 +185,7 @@ impl Exports for BlockStoreExports {
             let most = capabilities.max_transfer;
             return Err(checker.corrupt(format_args!("reads of at most {most} bytes, less than a sector")));
         }
-        Ok(capabilities)
+        let max_transfer = capabilities.max_transfer.min(checker.limits.read.max(MIN_TRANSFER));
+        Ok(BlockCapabilities { max_transfer, ..capabilities })
     }
 }

@@ -80,6 +80,7 @@ impl PluginImage {
             let text = format!("a read of {length} bytes from {offset} of {}", self.name);
             return Err(Error::new(ErrorKind::Invalid, Blame::Host, text));
         }
+        let admitted = self.caller.admit(length, ctx.deadline).await?;
         let ask = read_job(|exports: &BlockStoreExports| &exports.read, (self.handle, offset, length));
         let content = self.call("read", ctx.deadline, ask).await?;
         let pieces = self.caller.checker().pieces(content)?;
@@ -88,7 +89,7 @@ impl PluginImage {
         let what = Box::new(move || format!("plugin {}: {}", log.plugin(), log.clean(&name)));
         let length = length.into();
         let content = CheckedBody::new(pieces, Expected::Exactly(length), what)?;
-        Ok(Box::new(content))
+        Ok(Box::new(content.holding(admitted)))
     }
 
     async fn next_extent(&self, ctx: RequestCtx, offset: u64, length: u64) -> Result<Extent> {

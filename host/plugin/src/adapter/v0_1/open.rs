@@ -115,6 +115,10 @@ impl Open {
 impl<E: Exports> Opener<E> for Open {
     fn open(&self, deadline: Instant) -> BoxOpen<E> {
         let open = self.clone();
+        if *open.rights.ending.borrow() {
+            let text = format!("mount {} was taken away or changed", self.mount.id);
+            return Box::pin(std::future::ready(Err(Error::new(ErrorKind::Interrupted, Blame::Host, text))));
+        }
         Box::pin(async move { Ok(open.run::<E>(deadline).await?.instance) })
     }
 
@@ -172,5 +176,5 @@ fn setting(state: &mut GuestState, setting: &Setting) -> wasmtime::Result<wit_op
             wit_options::OptionValue::Content(state.table.push(Buffer(held))?)
         }
     };
-    Ok(wit_options::OptionSetting { name: setting.name.clone(), value, explicit: setting.explicit })
+    Ok(wit_options::OptionSetting { name: setting.name.clone(), value, explicit: setting.explicit() })
 }

@@ -137,7 +137,7 @@ impl FsClient {
             self.timers.remove(&(at, id));
             let Some(call) = self.calls.get_mut(&id) else { continue };
             if call.deadline_ms == Some(at) {
-                let waits_for = self.waits_for(id);
+                let waits_for = self.waits_for(id).unwrap_or_default();
                 self.answer(id, Err(FsError::TimedOut(waits_for)));
             } else if let (Waits::Caps(again), Some(vino)) = (call.waits, call.wakes)
                 && again == at
@@ -153,10 +153,11 @@ impl FsClient {
         self.settle(now);
     }
 
-    /// What a call waits for, in words.
-    pub(super) fn waits_for(&self, id: CallId) -> String {
-        let Some(call) = self.calls.get(&id) else { return String::new() };
-        match call.waits {
+    /// What a call waits for, in words; `None`: it has ended.
+    #[must_use]
+    pub fn waits_for(&self, id: CallId) -> Option<String> {
+        let call = self.calls.get(&id)?;
+        Some(match call.waits {
             Waits::Nothing => "nothing".to_owned(),
             Waits::Caps(_) => {
                 let vino = call.wakes.unwrap_or(Vino::ROOT);
@@ -177,7 +178,7 @@ impl FsClient {
                 }
                 None => "an answer of the MDS".to_owned(),
             },
-        }
+        })
     }
 
     /// The call looks again when there are rights on this inode.

@@ -8,6 +8,8 @@ mod listing;
 mod model_mds;
 #[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod ranks_tests;
 mod read;
 mod replies;
 mod rights;

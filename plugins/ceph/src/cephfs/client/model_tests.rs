@@ -391,7 +391,7 @@ impl World {
         match message {
             ToClient::Reply(number, reply) => {
                 self.outstanding.remove(&number);
-                self.client.replied(number, from, *reply, now);
+                self.client.replied(number, from, 0, *reply, now);
             }
             ToClient::Caps(message) => self.client.caps(from, &message, now),
             ToClient::Lease(message) => self.client.lease_message(from, message, now),
@@ -547,7 +547,7 @@ fn run(seed: u64, steps: usize) -> usize {
         }
     }
     let held: Vec<_> = world.mds.changes.iter().map(|change| world.client_side(change)).collect();
-    let waiting: Vec<String> = world.calls.keys().map(|id| world.client.waits_for(*id)).collect();
+    let waiting: Vec<String> = world.calls.keys().filter_map(|id| world.client.waits_for(*id)).collect();
     panic!(
         "seed {seed} does not come to rest: calls {waiting:?}, changes {held:?}, {} tokens, {} reads",
         world.tokens.len(),

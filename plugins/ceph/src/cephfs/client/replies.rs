@@ -13,10 +13,12 @@ use crate::time::Now;
 use std::sync::Arc;
 
 impl FsClient {
-    /// A request was answered. Answers and messages about capabilities of one rank must come in the order in which it sent them.
-    pub fn replied(&mut self, number: u64, rank: Rank, reply: Reply, now: Now) {
+    /// A request was answered that was sent at `sent_ms` to who answers it: leases count from then, not from when somebody first wanted to ask. Answers and
+    /// messages about capabilities of one rank must come in the order in which it sent them.
+    pub fn replied(&mut self, number: u64, rank: Rank, sent_ms: u64, reply: Reply, now: Now) {
         self.tick += 1;
-        let Some(request) = self.requests.remove(&number) else { return };
+        let Some(mut request) = self.requests.remove(&number) else { return };
+        request.sent_ms = request.sent_ms.max(sent_ms);
         self.asked.remove(&request.ask);
         let outcome = self.take_over(&request, rank, reply);
         let mut later = Vec::new();
@@ -82,6 +84,10 @@ impl FsClient {
             target_shared = stat.cap.caps.contains(Caps::FILE_SHARED);
             let path = (stat.snap < ino::NO_SNAP).then(|| request.path.clone());
             outcome.target = self.fill(rank, stat, path);
+            let asked = request.ask.mask().contains(Caps::XATTR_SHARED);
+            if let Some(inode) = outcome.target.filter(|_| asked).and_then(|vino| self.table.get_mut(vino)) {
+                inode.has_no_xattrs();
+            }
         }
         if let (Ask::Lookup(parent, name), Some(Some((dir, shared, lease)))) = (&request.ask, dentry)
             && dir == *parent

@@ -20,6 +20,17 @@ pub(super) struct Outcome {
     pub(super) target: Option<Vino>,
 }
 
+impl Ask {
+    /// The attributes that the inode in the answer comes with whatever else is true.
+    pub(super) fn mask(&self) -> Caps {
+        match self {
+            Self::Getattr(_, mask) => Caps(*mask),
+            Self::Lookup(..) | Self::Open(_) | Self::Ino(_) | Self::Path(..) => Caps::ANY_SHARED,
+            Self::Readdir(_) => Caps::NONE,
+        }
+    }
+}
+
 impl FsClient {
     /// What a call can do now.
     pub(super) fn step(&mut self, task: &Task, asked: bool, now: Now) -> Step {

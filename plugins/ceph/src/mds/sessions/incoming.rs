@@ -5,7 +5,8 @@ use super::session::State;
 use super::{CloseReason, SessionEvent, Sessions};
 use crate::encoding::DecodeError;
 use crate::mds::{
-    CapsMessage, LeaseMessage, QuotaMessage, Rank, SessionMessage, SessionOp, SnapMessage, feature, kind,
+    CapsMessage, LeaseMessage, MdsState, QuotaMessage, Rank, SessionMessage, SessionOp, SnapMessage, feature,
+    kind,
 };
 use crate::msgr::Message;
 use crate::payload::Payload;
@@ -134,6 +135,9 @@ impl<P: Payload> Sessions<P> {
             _ if message.flags & SessionMessage::BLOCKLISTED != 0 => {
                 self.ask_for_blocklist();
                 (CloseReason::Evicted, format!("{rank} says that this client is blocklisted"))
+            }
+            _ if self.map.as_ref().and_then(|map| map.state(rank)) == Some(MdsState::STOPPING) => {
+                (CloseReason::Bye, format!("the file system is about to do without {rank}"))
             }
             _ => (CloseReason::Evicted, format!("{rank} has thrown this client out")),
         };

@@ -319,6 +319,11 @@ impl<P: Payload> Sessions<P> {
         matches!(state, Some(MdsState::ACTIVE | MdsState::STOPPING))
     }
 
+    /// Whether a rank gives sessions.
+    fn is_active(&self, rank: Rank) -> bool {
+        self.map.as_ref().and_then(|map| map.state(rank)) == Some(MdsState::ACTIVE)
+    }
+
     /// Whether a session may be asked for now.
     fn may_open(&self, rank: Rank, now: Now) -> bool {
         let refused = self.refused.as_ref().is_some_and(|(_, until)| !now.reached(*until));
@@ -369,7 +374,14 @@ impl<P: Payload> Sessions<P> {
         let Some(session) = self.sessions.remove(&rank) else { return };
         self.pause(rank, &session, now);
         if session.holds() {
-            self.log(Level::Warn, format!("the session with {rank} has ended: {why}"));
+            let level = match reason {
+                // When the client leaves that is what it asked for.
+                _ if self.closing => Level::Debug,
+                // A rank that is done with has handed over what it had.
+                CloseReason::Bye => Level::Info,
+                _ => Level::Warn,
+            };
+            self.log(level, format!("the session with {rank} has ended: {why}"));
             self.events.push_back(SessionEvent::Closed { rank, reason, why });
         }
         self.take_back(rank);

@@ -221,7 +221,10 @@ impl<P: Payload> Sessions<P> {
         let known = |rank: Rank| self.map.as_ref().is_some_and(|map| map.ranks.contains(&rank));
         let wanted = match (pending.redirect, pending.request.target) {
             (Some(rank), _) | (None, Target::Auth(rank)) => Some(rank).filter(|rank| known(*rank)),
-            (None, Target::Any(rank)) => Some(rank).filter(|rank| self.serves(*rank)),
+            // One that is stopping gives no new sessions.
+            (None, Target::Any(rank)) => {
+                Some(rank).filter(|rank| self.is_usable(*rank) || self.is_active(*rank))
+            }
             (None, Target::Random) => None,
         };
         wanted.or_else(|| self.any_rank(now))

@@ -5,6 +5,7 @@ use super::session::Session;
 use super::{Objecter, TICK_MS, Tid};
 use crate::payload::Payload;
 use crate::rados::error::RadosError;
+use crate::rados::request::OpId;
 use crate::time::Now;
 use std::collections::BTreeSet;
 
@@ -47,6 +48,11 @@ impl<P: Payload> Objecter<P> {
             }
             self.decide_missing_pools();
         }
+    }
+
+    /// What a request waits for; `None`: it has ended.
+    pub(in crate::rados) fn waits_for(&self, op: OpId, now: Now) -> Option<String> {
+        self.tids.get(&op).map(|tid| self.waiting_for(*tid, now))
     }
 
     /// What a request waits for, in words.

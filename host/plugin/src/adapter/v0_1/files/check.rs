@@ -13,6 +13,8 @@ use wasmount_types::{Error, FileKind, NAME_MAX, Name, Timestamp};
 
 /// Longest target of a symlink that Linux follows: `PATH_MAX` less its NUL (`limits.h`).
 const LONGEST_TARGET: usize = 4095;
+/// Largest block that is shown: applications make buffers of that size.
+const LARGEST_BLOCK: u32 = 64 << 20;
 /// Longest value of an extended attribute, and bytes of all names with a NUL after each: `XATTR_SIZE_MAX` and `XATTR_LIST_MAX` (`limits.h`).
 const XATTR_SIZE: usize = 65536;
 const XATTR_LIST: usize = 65536;
@@ -35,7 +37,7 @@ impl Checker<'_> {
             directory_attributes: promised(FileOperations::DIRECTORY_ATTRIBUTES),
             xattrs: promised(FileOperations::EXTENDED_ATTRIBUTES),
             seek: promised(FileOperations::SEEK_DATA),
-            max_read: given.max_read,
+            max_read: given.max_read.min(self.limits.read),
             max_name: given.max_name.min(NAME_MAX as u32),
         };
         Ok(Promises { core, symlinks: promised(FileOperations::SYMLINKS) })
@@ -67,6 +69,7 @@ impl Checker<'_> {
             device: given.device,
             size: given.size,
             allocated: given.allocated,
+            block_size: given.block_size.min(LARGEST_BLOCK),
             accessed: time(given.accessed)?,
             modified: time(given.modified)?,
             changed: time(given.changed)?,

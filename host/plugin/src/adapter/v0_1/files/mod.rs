@@ -229,6 +229,7 @@ impl FilesProvider {
             return Err(Error::new(ErrorKind::Invalid, Blame::Host, format!("a read of {length} bytes")));
         }
         let (opened, instance) = self.opened(handle, Of::File)?;
+        let admitted = self.caller.admit(length, ctx.deadline).await?;
         let ask = read_job(|exports: &Exports| &exports.read, (opened.number, offset, length));
         let content =
             self.caller.once(&instance, "read", ctx.deadline, ask).await.map_err(|_died| stale())??;
@@ -237,7 +238,7 @@ impl FilesProvider {
         let log = self.caller.log.clone();
         let what =
             Box::new(move || format!("plugin {}: {length} bytes from {offset} of a file", log.plugin()));
-        Ok(Box::new(CheckedBody::new(pieces, Expected::AtMost(length.into()), what)?))
+        Ok(Box::new(CheckedBody::new(pieces, Expected::AtMost(length.into()), what)?.holding(admitted)))
     }
 
     async fn seek(&self, ctx: RequestCtx, handle: StoreHandle, offset: u64, what: Seek) -> Result<u64> {

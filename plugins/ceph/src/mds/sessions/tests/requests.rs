@@ -2,7 +2,7 @@
 
 use super::script::{R0, R1, Script, last_sent};
 use crate::mds::sessions::{RequestId, Target};
-use crate::mds::{CapReleaseItem, MdsState, Rank, RequestMessage, request_flags};
+use crate::mds::{CapReleaseItem, MdsState, Rank, RequestMessage, SessionOp, request_flags};
 
 /// Two ranks, and a session with the first.
 fn two() -> Script {
@@ -41,6 +41,36 @@ fn who_is_responsible_is_waited_for_and_who_has_a_copy_is_not() {
     assert_eq!(script.events(), ["to mds.0: #2 getattr"]);
     script.map(7, &[(0, 4100, MdsState::ACTIVE), (1, 4200, MdsState::ACTIVE)]);
     assert_eq!(script.events(), ["got mdsmap.1 7", "connect mds.1 4200"]);
+}
+
+#[test]
+fn a_rank_that_stops_is_asked_only_in_a_session_that_there_is() {
+    // Without a session nobody waits for one: such a rank gives none.
+    let mut script = two();
+    let stopping = |script: &mut Script, epoch| {
+        script.map(epoch, &[(0, 4100, MdsState::ACTIVE), (1, 4200, MdsState::STOPPING)]);
+        script.events();
+    };
+    stopping(&mut script, 7);
+    script.ask_with(|request| request.target = Target::Any(R1));
+    assert_eq!(script.events(), ["to mds.0: #1 getattr"]);
+    // Who is sent there waits until the rank has handed everything over.
+    script.forward(R0, 1, R1, 1);
+    assert!(script.events().is_empty());
+    script.map(8, &[(0, 4100, MdsState::ACTIVE)]);
+    assert_eq!(script.events(), ["got mdsmap.1 8", "to mds.0: #1 getattr forwarded 1"]);
+    // With one the rank answers until it ends the session, which is in order.
+    let mut script = two();
+    script.sessions.open(R1, script.now);
+    script.ready(R1);
+    script.opened(R1);
+    stopping(&mut script, 7);
+    script.ask_with(|request| request.target = Target::Any(R1));
+    assert_eq!(script.events(), ["to mds.1: #1 getattr"]);
+    script.session(R1, SessionOp::Close, 0);
+    let events = script.events();
+    assert!(events.iter().any(|event| event.contains("closed") && event.contains("Bye")), "{events:?}");
+    assert_eq!(events.last().map(String::as_str), Some("to mds.0: #1 getattr retry 1"));
 }
 
 #[test]

@@ -1,0 +1,188 @@
+//! CephFS with two active metadata servers: a tree that is spread over them is one tree, whatever moves from one to the other.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use wasmount_tests::bounded::{names, wait_for, within};
+use wasmount_tests::ceph::{CephFuse, Cluster, Setup, Tree, left_out};
+use wasmount_tests::listing::{Listing, Look, ensure_same, listing};
+
+/// What is pinned to ranks, and read meanwhile. Names in one do not tell where those in another are.
+const MOVING: &[&str] = &["data", "kinds", "many", "many/d03"];
+/// What the readers look at, all of it and again and again.
+const READ: &[&str] = &["data", "kinds", "many"];
+/// 20,000 entries, in many fragments, each of which moves by itself.
+const FRAGMENTED: &str = "large";
+/// How often everything is moved.
+const ROUNDS: usize = 6;
+/// How long one look at one of these directories may take while it moves. A request may take 25 s and must be answered long before.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long it may take to look at 20,000 files, on a machine that is busy.
+const ALL_OF_IT: Duration = Duration::from_secs(240);
+/// How long a rank may take to hand over all it has, or to begin.
+const HANDED_OVER: Duration = Duration::from_secs(180);
+
+const LOOK: Look<'_> = Look {
+    hidden_xattrs: &["ceph.file.layout", "ceph.dir.entries"],
+    hidden_directory: None,
+    // To pin a directory changes it.
+    without: &["ctime"],
+    only_listed_below: &[FRAGMENTED],
+};
+
+fn look_at(root: &Path, directory: &str) -> Result<Listing> {
+    let root = root.join(directory);
+    let bound = if directory == FRAGMENTED { ALL_OF_IT } else { PATIENCE };
+    within(&format!("list {}", root.display()), bound, move || listing(&root, LOOK))?
+}
+
+/// What the directories have to show.
+type Expected = Arc<Vec<(&'static str, Listing)>>;
+
+/// Threads that compare all there is with what it has to be, until they are stopped.
+struct Readers {
+    stop: Arc<AtomicBool>,
+    looks: Arc<AtomicUsize>,
+    threads: Vec<JoinHandle<Result<Duration>>>,
+}
+
+impl Readers {
+    fn start(root: &Path, expected: &Expected, count: usize) -> Self {
+        let (stop, looks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let thread = |first: usize| {
+            let (stop, looks, root, expected) =
+                (stop.clone(), looks.clone(), root.to_owned(), expected.clone());
+            std::thread::spawn(move || {
+                let mut slowest = Duration::ZERO;
+                for (directory, expected) in expected.iter().cycle().skip(first) {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let begin = Instant::now();
+                    let found = look_at(&root, directory)?;
+                    ensure_same(expected, &found).with_context(|| directory.to_string())?;
+                    slowest = slowest.max(begin.elapsed());
+                    looks.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(slowest)
+            })
+        };
+        let threads = (0..count).map(thread).collect();
+        Self { stop, looks, threads }
+    }
+
+    /// Waits until each could have looked at everything once more.
+    fn go_on(&self, what: &str) -> Result<()> {
+        let goal = self.looks.load(Ordering::Relaxed) + READ.len() * self.threads.len();
+        let failed = || self.threads.iter().any(JoinHandle::is_finished);
+        wait_for(&format!("readers go on {what}"), 2 * PATIENCE, || {
+            (failed() || self.looks.load(Ordering::Relaxed) >= goal).then_some(())
+        })?;
+        ensure!(!failed(), "{what} a reader has failed");
+        Ok(())
+    }
+
+    /// Ends them; gives how often they have looked, and the longest look.
+    fn stop(self) -> Result<(usize, Duration)> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut slowest = Duration::ZERO;
+        for thread in self.threads {
+            slowest = slowest.max(thread.join().map_err(|_| anyhow::anyhow!("a reader panicked"))??);
+        }
+        Ok((self.looks.load(Ordering::Relaxed), slowest))
+    }
+}
+
+fn pin(writer: &CephFuse, directory: &str, rank: usize) -> Result<()> {
+    let (path, rank) = (writer.path(directory), rank.to_string());
+    within(&format!("pin {directory}"), PATIENCE, move || {
+        rustix::fs::setxattr(&path, "ceph.dir.pin", rank.as_bytes(), rustix::fs::XattrFlags::empty())
+    })??;
+    Ok(())
+}
+
+/// How many fragments of a directory a rank serves by itself.
+fn fragments_at(cluster: &Cluster, directory: &str, rank: usize) -> Option<usize> {
+    let trees = cluster.run("ceph", &["tell", &format!("mds.cephfs:{rank}"), "get", "subtrees"]).ok()?;
+    let trees: serde_json::Value = serde_json::from_str(&trees).ok()?;
+    let here = |tree: &&serde_json::Value| {
+        let path = tree.get("dir").and_then(|dir| dir.get("path")).and_then(serde_json::Value::as_str);
+        let first = tree.get("auth_first").and_then(serde_json::Value::as_u64);
+        path == Some(&format!("/{directory}")) && first == Some(rank as u64)
+    };
+    Some(trees.as_array()?.iter().filter(here).count())
+}
+
+fn moved(cluster: &Cluster, directory: &str, rank: usize, fragments: usize) -> Result<()> {
+    wait_for(&format!("/{directory} moves to rank {rank}"), HANDED_OVER, || {
+        fragments_at(cluster, directory, rank).filter(|there| *there >= fragments).map(drop)
+    })
+}
+
+/// Has the file system served by so many ranks, and waits until it is.
+fn ranks(cluster: &Cluster, count: usize) -> Result<()> {
+    cluster.run("ceph", &["fs", "set", "cephfs", "max_mds", &count.to_string()])?;
+    wait_for(&format!("{count} ranks"), HANDED_OVER, || {
+        let map = cluster.run("ceph", &["fs", "get", "cephfs", "-f", "json"]).ok()?;
+        let map: serde_json::Value = serde_json::from_str(&map).ok()?;
+        let map = map.get("mdsmap")?;
+        let active = |info: &&serde_json::Value| {
+            info.get("state").and_then(|state| state.as_str()) == Some("up:active")
+        };
+        let serving = map.get("info")?.as_object()?.values().filter(active).count();
+        (map.get("in")?.as_array()?.len() == count && serving == count).then_some(())
+    })
+}
+
+#[test]
+fn readers_see_one_tree_while_it_moves_between_servers_that_come_and_go() -> Result<()> {
+    if left_out() {
+        return Ok(());
+    }
+    let cluster = Cluster::with_files(&Setup { active_mds: 2, ..Setup::default() }, Tree::Whole)?;
+    let writer = cluster.ceph_fuse(&[])?;
+    for (number, directory) in MOVING.iter().enumerate() {
+        pin(&writer, directory, number % 2)?;
+    }
+    pin(&writer, FRAGMENTED, 1)?;
+    moved(&cluster, FRAGMENTED, 1, 2)?;
+    let scratch = tempfile::tempdir()?;
+    let mount = cluster.launch_files("/", scratch.path())?.start()?;
+    names(mount.target())?.with_context(|| format!("the log:\n{}", mount.log().text()))?;
+    let of_writer = |directory: &str| look_at(writer.root(), directory);
+    let expected: Vec<_> =
+        READ.iter().map(|directory| Ok((*directory, of_writer(directory)?))).collect::<Result<_>>()?;
+    let (expected, fragmented) = (Arc::new(expected), of_writer(FRAGMENTED)?);
+    ensure!(fragmented.len() > 20_000, "{} entries are no large directory", fragmented.len());
+    let same = |what: &str| -> Result<()> {
+        let found = look_at(mount.target(), FRAGMENTED)?;
+        ensure_same(&fragmented, &found).with_context(|| format!("the large directory {what}"))
+    };
+    let run = || -> Result<()> {
+        same("at rank 1")?;
+        let readers = Readers::start(mount.target(), &expected, 3);
+        readers.go_on("at first")?;
+        for round in 0..ROUNDS {
+            for (number, directory) in MOVING.iter().enumerate() {
+                pin(&writer, directory, (number + round) % 2)?;
+            }
+            std::thread::sleep(Duration::from_secs(2));
+            readers.go_on(&format!("in round {round}"))?;
+        }
+        ranks(&cluster, 1)?;
+        readers.go_on("with one rank")?;
+        same("when its rank has gone")?;
+        ranks(&cluster, 2)?;
+        readers.go_on("with two again")?;
+        moved(&cluster, MOVING[0], 1, 1)?;
+        readers.go_on("after moves to the new one")?;
+        let (looks, slowest) = readers.stop()?;
+        eprintln!("{looks} looks, the slowest took {slowest:?}");
+        Ok(())
+    };
+    run().with_context(|| format!("the log:\n{}", mount.log().text()))
+}

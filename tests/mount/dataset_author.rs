@@ -1,0 +1,513 @@
+//! What the author of a Dataset cannot do, whatever they write into it: one test each, through the real program.
+
+use std::io::Read;
+use std::os::unix::fs::symlink;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use wasmount_tests::bounded::{SOON, names, read, within};
+use wasmount_tests::config::{FluidFiles, SECRETS};
+use wasmount_tests::minio::free_port;
+use wasmount_tests::mount::{Launch, Mount};
+use wasmount_tests::paths;
+use wasmount_tests::scripted::{Answer, Server};
+
+const EACCES: i32 = 13;
+
+/// What must turn up nowhere.
+const CANARY: &str = "canary-7b1f0c52-not-for-anybodys-eyes";
+
+/// Options as a Dataset has them.
+fn options(pairs: &[(&str, &str)]) -> Value {
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), json!(value)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+fn hostile(name: &str, pairs: &[(&str, &str)]) -> Value {
+    json!({"mountPoint": "hostile://x", "name": name, "options": options(pairs)})
+}
+
+/// The hostile plugin on these files, with nothing allowed beyond the default.
+fn launch(files: &FluidFiles) -> Result<Launch> {
+    Ok(Launch::bare_run(files).arg("--plugin").arg(paths::plugin("hostile")?))
+}
+
+/// The errno of a read, or how many bytes there were.
+fn attempt(mount: &Mount, path: &str) -> Result<Result<usize, i32>> {
+    let path = mount.path(path);
+    within("a read", SOON, move || {
+        let mut bytes = [0; 4096];
+        let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut bytes));
+        read.map_err(|error| error.raw_os_error().unwrap_or(0))
+    })
+}
+
+fn address(server: &Server) -> String {
+    server.endpoint().trim_start_matches("http://").to_owned()
+}
+
+/// The mounts as `.wasmount/config` has them.
+fn in_force(mount: &Mount) -> Result<Vec<Value>> {
+    let text = read(mount.path(".wasmount/config"))??;
+    let config: Value = serde_json::from_slice(&text).context(".wasmount/config is JSON")?;
+    Ok(config["mounts"].as_array().context("mounts")?.clone())
+}
+
+#[test]
+fn choose_a_plugin() -> Result<()> {
+    let files = FluidFiles::new()?;
+    let wasm = paths::plugin("hostile")?;
+    let wasm = wasm.to_str().context("UTF-8")?;
+    // Any port that nobody listens on: no mount has to work, only its plugin matters.
+    let endpoint = format!("http://127.0.0.1:{}", free_port()?);
+    let s3 = |name: &str, more: &[(&str, &str)]| {
+        let all = [&[("endpoint", endpoint.as_str()), ("anonymous", "true")], more].concat();
+        json!({"mountPoint": "s3://bucket", "name": name, "options": options(&all)})
+    };
+    files.write_mounts(&[
+        s3("by-plugin", &[("plugin", wasm), ("--plugin", wasm), ("plugin-dir", "/"), ("WASMOUNT_PLUGIN", wasm)]),
+        // A scheme decides, not the option.
+        s3("by-type", &[("type", "hostile")]),
+        json!({"mountPoint": "nobody://x", "name": "by-scheme", "options": options(&[("plugin", wasm)])}),
+        json!({"mountPoint": "bucket", "name": "by-file", "options": options(&[("type", wasm)])}),
+        json!({"mountPoint": wasm, "name": "by-path"}),
+        json!({"mountPoint": format!("file://{wasm}"), "name": "by-url"}),
+        // Among those that the operator has loaded, a Dataset may choose, by scheme or by `type`.
+        json!({"mountPoint": "bucket", "name": "loaded", "options": options(&[("type", "s3"), ("anonymous", "true")])}),
+    ])?;
+    // A scheme that nobody serves makes it look at the default plugins too, and compile all of them.
+    let mut mount = Launch::run(&files)?.spawn()?;
+    (0..8).find_map(|_| mount.wait_mounted().ok()).with_context(|| mount.log().text())?;
+    let mounts = in_force(&mount)?;
+    let plugin = |name: &str| -> Result<Option<String>> {
+        let mount = mounts.iter().find(|mount| mount["name"] == name).context("in .wasmount/config")?;
+        Ok(mount["plugin"]["name"].as_str().map(str::to_owned))
+    };
+    for name in ["by-plugin", "by-type", "loaded"] {
+        assert_eq!(plugin(name)?.as_deref(), Some("s3"), "{name}");
+    }
+    // Without a scheme, the only plugin of the command line serves; never the file that the Dataset names.
+    assert_eq!(plugin("by-path")?.as_deref(), Some("s3"));
+    for name in ["by-scheme", "by-file", "by-url"] {
+        assert_eq!(plugin(name)?, None, "{name}");
+        assert!(names(mount.path(name))?.is_err(), "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn reach_an_address_outside_its_endpoints() -> Result<()> {
+    let server = Server::start(|_| Answer::new(200, vec![b'r'; 16 << 20]))?;
+    let port = address(&server).rsplit_once(':').context("a port")?.1.to_owned();
+    let disguises = [
+        "127.0.0.1",
+        "localhost",
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "017700000001",
+        "0177.0.0.1",
+        "0.0.0.0",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[64:ff9b::7f00:1]",
+        "[2002:7f00:1::]",
+    ];
+    let metadata =
+        ["169.254.169.254:80", "[::ffff:169.254.169.254]:80", "2852039166:80", "[fd00:ec2::254]:80"];
+    let addresses: Vec<String> =
+        disguises.iter().map(|host| format!("{host}:{port}")).chain(metadata.map(str::to_owned)).collect();
+    let files = FluidFiles::new()?;
+    let wide = [("allow-net", "0.0.0.0/0"), ("allow_net", "default"), ("--allow-net", "127.0.0.1")];
+    let mounts: Vec<_> = addresses
+        .iter()
+        .enumerate()
+        .map(|(index, address)| {
+            let endpoint = format!("http://{address}");
+            hostile(&format!("m{index}"), &[&[("endpoint", endpoint.as_str())], wide.as_slice()].concat())
+        })
+        .collect();
+    files.write_mounts(&mounts)?;
+    let mount = launch(&files)?.start()?;
+    for (index, address) in addresses.iter().enumerate() {
+        let read = attempt(&mount, &format!("m{index}/connect-to:{address}"))?;
+        // An address that the parser of URLs does not take is as good as one that is refused.
+        assert!(matches!(read, Err(EACCES | 22)), "{address}: {read:?}; log:\n{}", mount.log().text());
+    }
+    assert_eq!(attempt(&mount, "m0/one")?, Ok(4096), "the mount itself works");
+    assert_eq!(server.requests().len(), 0, "nothing has left the host");
+    Ok(())
+}
+
+#[test]
+fn reach_another_address_through_its_endpoint() -> Result<()> {
+    let other = Server::start(|_| Answer::new(200, vec![b'r'; 16 << 20]))?;
+    let to = format!("{}/latest/meta-data", other.endpoint());
+    let server = Server::start(move |_| Answer::new(302, "").header("location", to.clone()))?;
+    let files = FluidFiles::new()?;
+    let proxy = other.endpoint();
+    let endpoint = server.endpoint();
+    files.write_mounts(&[
+        hostile("redirected", &[("endpoint", &endpoint)]),
+        // A proxy could reach everything; only the operator may name one.
+        hostile("proxied", &[("endpoint", &endpoint), ("http-proxy", &proxy)]),
+    ])?;
+    // The operator allows both addresses; the grant is for one of them.
+    let mount = launch(&files)?.arg("--allow-net").arg("127.0.0.1").start()?;
+    assert!(attempt(&mount, &format!("redirected/connect-to:{}", address(&server)))?.is_err());
+    assert!(!server.requests().is_empty(), "the endpoint was asked");
+    let direct = attempt(&mount, &format!("redirected/connect-to:{}", address(&other)))?;
+    assert_eq!(direct, Err(EACCES), "no option names it");
+    assert!(names(mount.path("proxied"))?.is_err());
+    mount.log().wait_for(&["proxied", "http-proxy", "only the operator"], SOON)?;
+    assert_eq!(other.requests().len(), 0, "no redirect is followed, no proxy is used");
+    Ok(())
+}
+
+#[test]
+fn read_a_file_outside_the_secrets_directory() -> Result<()> {
+    let files = FluidFiles::new()?;
+    let outside = files.root().join("outside");
+    std::fs::create_dir(&outside)?;
+    std::fs::write(outside.join("canary"), CANARY)?;
+    let secrets = files.secrets_dir();
+    files.write_secret("s", "k", "content")?;
+    // A Secret's author cannot make links; should anything else have made them, they lead nowhere.
+    symlink(outside.join("canary"), secrets.join("s/link"))?;
+    symlink(&outside, secrets.join("s/dir"))?;
+    symlink("../../outside/canary", secrets.join("s/relative"))?;
+    let absolute = outside.join("canary");
+    let absolute = absolute.to_str().context("UTF-8")?;
+    let below = |rest: &str| format!("{SECRETS}/{rest}");
+    let paths = [
+        below("../outside/canary"),
+        below("s/../../outside/canary"),
+        below("s/./../../outside/canary"),
+        below("/../outside/canary"),
+        below("s/link"),
+        below("s/dir/canary"),
+        below("s/relative"),
+        below("s/link\0"),
+        below("s/k\0/../../../outside/canary"),
+        below(""),
+        below("s"),
+        below(&format!("s/{}", "x".repeat(5000))),
+        below(&"../".repeat(2000)),
+    ];
+    let keys = ["file", "secret", "confession", "mode", "endpoint", "ca-file", "client-key", "client-cert"];
+    let mut mounts = vec![hostile("good", &[("file", &below("s/k"))])];
+    let mut bad = 0;
+    for path in &paths {
+        for key in keys {
+            mounts.push(hostile(&format!("bad{bad}"), &[(key, path)]));
+            bad += 1;
+        }
+    }
+    // Forms that only the operator has, on the command line.
+    let mut odd = 0;
+    for (key, value) in [
+        ("file", absolute.to_owned()),
+        ("file", format!("@{absolute}")),
+        ("secret-file", absolute.to_owned()),
+        ("confession-file", absolute.to_owned()),
+        ("confession", format!("@{absolute}")),
+        ("mode", format!("@{absolute}")),
+        ("mode-file", absolute.to_owned()),
+        ("ca-file", absolute.to_owned()),
+        ("confession", format!("file://{absolute}")),
+    ] {
+        mounts.push(hostile(&format!("odd{odd}"), &[(key, &value)]));
+        odd += 1;
+    }
+    files.write_mounts(&mounts)?;
+    let mount = launch(&files)?.start()?;
+    for index in 0..bad {
+        assert!(names(mount.path(&format!("bad{index}")))?.is_err(), "{}", mounts[index + 1]);
+    }
+    for index in 0..odd {
+        // Some are taken literally, or are unknown options: what matters is what they do not give.
+        let _ = names(mount.path(&format!("odd{index}")))?;
+    }
+    mount.log().wait_for(&["good", "file of 7 bytes"], SOON)?;
+    let log = mount.log().text();
+    assert!(
+        !log.contains(CANARY) && !log.contains(&format!("confession of {} bytes", CANARY.len())),
+        "{log}"
+    );
+    assert!(log.contains("leads out of the secrets directory"), "{log}");
+    // The plugin gets bytes as numbers.
+    assert!(!log.contains(&format!("{:?}", CANARY.as_bytes())), "{log}");
+    assert!(!String::from_utf8_lossy(&read(mount.path(".wasmount/config"))??).contains(CANARY));
+    Ok(())
+}
+
+#[test]
+fn leave_the_target() -> Result<()> {
+    let files = FluidFiles::new()?;
+    let paths = [
+        "..".to_owned(),
+        "../outside".to_owned(),
+        "/../../outside".to_owned(),
+        "a/../../b".to_owned(),
+        "/a/..".to_owned(),
+        "a\0b".to_owned(),
+        "x".repeat(256),
+        "x".repeat(1 << 20),
+        "a/".repeat(1 << 19) + "..",
+        ".wasmount".to_owned(),
+        "/.wasmount/config".to_owned(),
+        "//.wasmount".to_owned(),
+    ];
+    let mut mounts =
+        vec![hostile("good", &[]), json!({"mountPoint": "hostile://x", "name": "deep", "path": "//a/./b//"})];
+    for (index, path) in paths.iter().enumerate() {
+        mounts.push(json!({"mountPoint": "hostile://x", "name": format!("bad{index}"), "path": path}));
+    }
+    mounts.push(json!({"mountPoint": "hostile://x", "name": "../up"}));
+    mounts.push(json!({"mountPoint": "hostile://x", "name": ".wasmount"}));
+    mounts.push(json!({"mountPoint": "hostile://x", "name": ""}));
+    files.write_mounts(&mounts)?;
+    let mount = launch(&files)?.start()?;
+    assert_eq!(attempt(&mount, "good/one")?, Ok(4096));
+    assert_eq!(attempt(&mount, "a/b/one")?, Ok(4096));
+    for index in 0..paths.len() {
+        assert!(names(mount.path(&format!("bad{index}")))?.is_err(), "bad{index}");
+    }
+    // Each that could not be where it wanted to be says so where it can be found, and no other directory has appeared.
+    let mut expected = vec!["a".to_owned(), "good".to_owned()];
+    expected.extend((0..paths.len()).map(|index| format!("bad{index}")));
+    expected.extend((paths.len()..paths.len() + 3).map(|index| format!("mounts-{}", index + 2)));
+    expected.sort();
+    assert_eq!(names(mount.target())??, expected);
+    assert!(names(mount.path(".wasmount"))??.contains(&"config".to_owned()), "it is still wasmount's own");
+    let beside = mount.target().parent().context("a parent")?;
+    assert_eq!(names(beside)??, ["thin-fuse"]);
+    assert!(!files.root().join("outside").exists() && !files.root().join("runtime-mnt/b").exists());
+    Ok(())
+}
+
+#[test]
+fn a_config_that_is_not_utf_8_is_refused_with_a_sentence() -> Result<()> {
+    let files = FluidFiles::new()?;
+    std::fs::write(
+        files.config_file(),
+        b"{\"mounts\":[{\"mountPoint\":\"hostile://x\",\"path\":\"a\xff\"}]}",
+    )?;
+    let mut mount = launch(&files)?.spawn()?;
+    let ended = mount.process.wait(SOON)?;
+    assert_eq!(ended.code(), Some(1));
+    mount.log().wait_for(&["config.json", "this is not JSON"], SOON)?;
+    Ok(())
+}
+
+#[test]
+fn break_other_mounts_by_a_wrong_type() -> Result<()> {
+    let files = FluidFiles::new()?;
+    files.write_mounts(&[
+        hostile("good", &[]),
+        json!({"mountPoint": "hostile://x", "name": "wrong", "options": {"mode": [CANARY]}}),
+        json!({"mountPoint": 7, "name": "number"}),
+        json!("not even an object"),
+    ])?;
+    let mount = launch(&files)?.start()?;
+    assert_eq!(attempt(&mount, "good/one")?, Ok(4096));
+    for name in ["wrong", "number", "mounts-3"] {
+        assert!(names(mount.path(name))?.is_err(), "{name}");
+    }
+    mount.log().wait_for(&["mounts[1].options.mode: expected text", "found a list"], SOON)?;
+    assert!(!mount.log().text().contains(CANARY), "values are not repeated");
+    Ok(())
+}
+
+#[test]
+fn see_another_mounts_secret() -> Result<()> {
+    let secrets = ["first-canary-access-key-0001", "first-canary-secret-key-0002"];
+    // A server that repeats all it is told, as some do in their errors.
+    let server = Server::start(|request| {
+        let headers: String =
+            request.headers.iter().map(|(name, value)| format!("{name}: {value} ")).collect();
+        let body = format!("<Error><Code>AccessDenied</Code><Message>you said {headers}</Message></Error>");
+        Answer::new(403, body).header("content-type", "application/xml")
+    })?;
+    let files = FluidFiles::new()?;
+    let access = files.write_secret("first", "ak", secrets[0])?;
+    let secret = files.write_secret("first", "sk", secrets[1])?;
+    let endpoint = server.endpoint();
+    let echo = [("endpoint", endpoint.as_str()), ("access-key", &access), ("secret-key", &secret)];
+    files.write_mounts(&[
+        json!({"mountPoint": "s3://bucket", "name": "first", "options": options(&echo)}),
+        // In other places than those of secrets: an option that nobody knows, a plain one.
+        hostile("second", &[("number", "5"), ("endpoint", &endpoint), ("acces-key", &access)]),
+    ])?;
+    let port = free_port()?;
+    let mount = Launch::run(&files)?
+        .arg("--plugin")
+        .arg(paths::plugin("hostile")?)
+        .arg("--log-level")
+        .arg("debug")
+        .arg("--metrics-addr")
+        .arg(format!("127.0.0.1:{port}"))
+        .start()?;
+    let log_of_operations = within("open the access log", SOON, {
+        let path = mount.path(".wasmount/accesslog");
+        move || std::fs::File::open(path)
+    })??;
+    mount.log().wait_for(&["first", "AccessDenied"], SOON)?;
+    let error = names(mount.path("first"))?.err().context("the server refuses")?;
+    assert!(!server.requests().is_empty());
+    assert_eq!(attempt(&mount, "second/one")?, Ok(4096));
+    // What its plugin was told: its own entry, nothing of the other.
+    let told = mount.log().wait_for(&["second", "entry "], SOON)?;
+    assert!(!told.contains("s3://bucket"), "{told}");
+    let mut everything = format!("{error} {told} ");
+    for file in ["config", "stats", "slow"] {
+        everything.push_str(&String::from_utf8_lossy(&read(mount.path(&format!(".wasmount/{file}")))??));
+    }
+    let lines = within("read the access log", SOON, move || {
+        let (mut file, mut bytes) = (log_of_operations, [0; 64 * 1024]);
+        file.read(&mut bytes)
+            .map(|count| String::from_utf8_lossy(bytes.get(..count).unwrap_or_default()).into_owned())
+    })??;
+    ensure!(!lines.is_empty(), "the access log has lines");
+    everything.push_str(&lines);
+    let agent: ureq::Agent = ureq::Agent::config_builder().proxy(None).build().into();
+    let metrics =
+        agent.get(format!("http://127.0.0.1:{port}/metrics")).call()?.body_mut().read_to_string()?;
+    ensure!(metrics.contains("wasmount_"), "metrics");
+    everything.push_str(&metrics);
+    for name in ["first", "second"] {
+        let path = mount.path(name);
+        let value = within("an attribute", SOON, move || {
+            let mut value = [0; 4096];
+            let length = rustix::fs::getxattr(path, "user.wasmount.error", value.as_mut_slice()).unwrap_or(0);
+            String::from_utf8_lossy(value.get(..length).unwrap_or_default()).into_owned()
+        })?;
+        everything.push_str(&value);
+    }
+    everything.push_str(&mount.log().text());
+    for secret in secrets {
+        assert!(!everything.contains(secret), "{secret} in:\n{everything}");
+    }
+    assert!(everything.contains("AccessDenied"), "the error is told, without what is secret in it");
+    Ok(())
+}
+
+#[test]
+fn a_plugin_sends_a_secret_only_where_its_table_says() -> Result<()> {
+    let answer = |_: &wasmount_tests::scripted::Request| Answer::new(200, vec![b'r'; 16 << 20]);
+    let (server, own) = (Server::start(answer)?, Server::start(answer)?);
+    let files = FluidFiles::new()?;
+    let token = files.write_secret("s", "token", CANARY)?;
+    let (endpoint, elsewhere) = (server.endpoint(), address(&own));
+    files.write_mounts(&[hostile(
+        "h",
+        &[("endpoint", &endpoint), ("elsewhere", &elsewhere), ("secret", &token)],
+    )])?;
+    let mount = launch(&files)?.arg("--allow-net").arg("127.0.0.1").start()?;
+    assert_eq!(attempt(&mount, &format!("send-secret-to:{}", address(&server)))?, Ok(4096));
+    let sent = |server: &Server| {
+        server
+            .requests()
+            .iter()
+            .any(|request| request.headers.iter().any(|(_, value)| value.contains(CANARY)))
+    };
+    assert!(sent(&server));
+    // Its template grants it the origin; the table does not send the secret there.
+    assert_eq!(attempt(&mount, &format!("connect-to:{elsewhere}"))?, Ok(4096));
+    assert_eq!(attempt(&mount, &format!("send-secret-to:{elsewhere}"))?, Err(EACCES));
+    assert!(!own.requests().is_empty(), "it was asked without the secret");
+    assert!(!sent(&own));
+    mount.log().wait_for(&["the secret of option secret may not be sent to"], SOON)?;
+    Ok(())
+}
+
+/// What `wasmount run --dry-run…` prints, and its exit code.
+fn dry_run(files: &FluidFiles, more: &[&str]) -> Result<(Option<i32>, String, String)> {
+    let mut command = Command::new(paths::wasmount()?);
+    command.arg("run").arg("--config").arg(files.config_file()).arg("--secrets-dir").arg(files.secrets_dir());
+    command.arg("--state-dir").arg(files.root().join("state"));
+    command
+        .arg("--plugin")
+        .arg(paths::plugin("s3")?)
+        .arg("--plugin")
+        .arg(paths::plugin("hostile")?)
+        .args(more);
+    command.env("MOUNT_OPTIONS", "region=from-environment,uid=7");
+    let output = within("a dry run", Duration::from_secs(240), move || command.output())??;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok((output.status.code(), text(&output.stdout), text(&output.stderr)))
+}
+
+#[test]
+fn the_operator_sees_the_effective_grant_before_anything_is_opened() -> Result<()> {
+    let server = Server::start(|_| Answer::new(200, ""))?;
+    let files = FluidFiles::new()?;
+    let key = files.write_secret("s", "k", CANARY)?;
+    let endpoint = server.endpoint();
+    let good = json!({"mountPoint": "s3://bucket", "name": "good", "options": options(&[
+        ("endpoint", &endpoint), ("access-key", &key), ("secret-key", &key), ("regoin", "x")])});
+    files.write_mounts(std::slice::from_ref(&good))?;
+    let allowed = ["--dry-run=json", "--allow-net", "127.0.0.1", "--option", "s3:path-style=true"];
+    let (code, out, err) = dry_run(&files, &allowed)?;
+    assert_eq!(code, Some(0), "{err}");
+    let all: Value = serde_json::from_str(&out).context("JSON")?;
+    let mount = &all["mounts"][0];
+    assert_eq!(mount["plugin"]["name"], "s3");
+    assert!(
+        mount["plugin"]["digest"].as_str().is_some_and(|digest| digest.starts_with("sha256:")),
+        "{mount}"
+    );
+    let option = |name: &str| {
+        let options = mount["options"].as_array().into_iter().flatten();
+        let found = options.into_iter().find(|option| option["name"] == name);
+        found.map(|option| format!("{} from {}", option["value"], option["from"])).unwrap_or_default()
+    };
+    assert_eq!(option("region"), "\"from-environment\" from \"MOUNT_OPTIONS\"");
+    assert_eq!(option("uid"), "\"7\" from \"MOUNT_OPTIONS\"");
+    assert_eq!(option("path-style"), "\"true\" from \"the command line\"");
+    assert_eq!(option("endpoint"), format!("\"{endpoint}\" from \"the mount's options\""));
+    assert_eq!(option("secret-key"), format!("\"(the content of {key})\" from \"the mount's options\""));
+    let origins = mount["grant"]["origins"].as_array().context("origins")?;
+    let of = |from: &str| origins.iter().find(|origin| origin["from"] == from);
+    let named = of("option endpoint").context("the endpoint")?;
+    assert_eq!((&named["origin"], &named["reach"]), (&json!(endpoint), &json!("allowed")));
+    assert_eq!(named["why"], "--allow-net 127.0.0.1/32");
+    let template = of("template https://s3.{region}.amazonaws.com").context("a template, filled in")?;
+    assert_eq!(template["origin"], "https://s3.from-environment.amazonaws.com:443");
+    assert!(mount["warnings"].to_string().contains("did you mean `region`?"), "{mount}");
+    assert!(!out.contains(CANARY) && !err.contains(CANARY));
+
+    // Without consent it would not work, and neither would these; a page for people, and 1.
+    files.write_mounts(&[
+        good,
+        json!({"mountPoint": "nobody://x", "name": "unserved"}),
+        hostile("disguised", &[("endpoint", "http://2130706433:80")]),
+        hostile("missing", &[("secret", &format!("{SECRETS}/not/there"))]),
+    ])?;
+    let (code, out, err) = dry_run(&files, &["--dry-run"])?;
+    assert_eq!(code, Some(1), "{out}{err}");
+    for expected in [
+        "/good (good)",
+        "[option endpoint; GET, HEAD]",
+        "is a loopback address: only the operator can allow it, with --allow-net",
+        "no plugin serves nobody://",
+        "2130706433:80 resolves to 127.0.0.1",
+        "check that the Secret exists",
+        "addresses that the storage system reveals: the tests reveal some to it",
+        "[template https://s3.{region}.amazonaws.com; GET, HEAD]",
+        "if it resolves to an allowed address: every address but loopback",
+    ] {
+        assert!(out.contains(expected), "{expected} in:\n{out}");
+    }
+    assert!(err.contains("4 of 4 mounts would not work"), "{err}");
+    assert!(!out.contains(CANARY) && !err.contains(CANARY));
+    assert_eq!(server.requests().len(), 0, "nothing was asked");
+    assert!(!files.target().exists(), "nothing was made");
+    Ok(())
+}
