@@ -46,16 +46,25 @@ fn no_configuration_names_both_places_and_the_flag() {
 #[test]
 fn mistakes_in_the_file_are_named_with_file_and_key() {
     let dir = tempfile::tempdir().unwrap();
-    let log = run_fails(
-        dir.path(),
-        r#"{"mounts":[{"mountPoint":"s3://b","options":{"k":[]}}],"targetPath":"/x"}"#,
-        &[],
-    );
-    assert!(log.contains("config.json: mounts[0].options.k: expected text"), "{log}");
+    let log = run_fails(dir.path(), r#"{"mounts":{},"targetPath":"/x"}"#, &[]);
+    assert!(log.contains("config.json: mounts: expected a list"), "{log}");
     let log = run_fails(dir.path(), r#"{"mounts":[]}"#, &[]);
     assert!(log.contains("targetPath is missing") && log.contains("--target"), "{log}");
     let log = run_fails(dir.path(), r#"{"mounts":[],"targetPath":"/a/../etc"}"#, &[]);
     assert!(log.contains("config.json: targetPath"), "{log}");
+}
+
+#[test]
+fn a_mistake_in_one_mount_is_that_mounts() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, state) = (dir.path().join("config.json"), dir.path().join("state"));
+    std::fs::write(&file, r#"{"mounts":[{"mountPoint":"s3://b","options":{"k":[]}}],"targetPath":"/x"}"#)
+        .unwrap();
+    let (file, state) = (file.to_str().unwrap(), state.to_str().unwrap());
+    let output = wasmount(&["run", "--dry-run", "--config", file, "--state-dir", state]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("mounts[0].options.k: expected text"), "{said}");
 }
 
 #[test]

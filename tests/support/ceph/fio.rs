@@ -36,7 +36,7 @@ pub struct Fio {
 }
 
 impl Fio {
-    /// Starts to read `path`, which [`write`] has made. `scratch` is a directory for what fio leaves behind.
+    /// Starts to read `path`, which [`write()`] has made. `scratch` is a directory for what fio leaves behind.
     pub fn start(path: &Path, scratch: &Path) -> Self {
         let (stop, passes, failure) =
             (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default(), Arc::<Mutex<_>>::default());
