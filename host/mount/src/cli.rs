@@ -86,7 +86,7 @@ pub(crate) struct MountArgs {
 /// Flags of `run` and `mount`.
 #[derive(Args, Debug)]
 pub(crate) struct CommonArgs {
-    /// A plugin: a file, a directory, https://…#sha256=HEX, or oci://REGISTRY/REPOSITORY[:TAG][@sha256:HEX]. With SCHEME= it serves that
+    /// A plugin: a file, a directory, https://…#sha256=HEX, or oci://REGISTRY/REPOSITORY with :TAG, @sha256:HEX or both. With SCHEME= it serves that
     /// scheme, whoever else claims it [default: those in $WASMOUNT_PLUGIN, separated by white space]
     #[arg(long, value_name = "[SCHEME=]REFERENCE", action = clap::ArgAction::Append)]
     pub(crate) plugin: Vec<String>,

@@ -39,7 +39,7 @@ impl RegistryArgs {
 /// `wasmount plugin pull`
 #[derive(Args, Debug)]
 pub(crate) struct PluginPullArgs {
-    /// oci://REGISTRY/REPOSITORY[:TAG][@sha256:HEX][#path=FILE] or https://…#sha256=HEX
+    /// oci://REGISTRY/REPOSITORY with :TAG, @sha256:HEX and #path=FILE as needed, or https://…#sha256=HEX
     #[arg(value_name = "REFERENCE")]
     pub(crate) reference: String,
     /// Write the plugin to this file as well
@@ -79,7 +79,7 @@ pub(crate) struct PluginPushArgs {
 /// `wasmount plugin verify`
 #[derive(Args, Debug)]
 pub(crate) struct PluginVerifyArgs {
-    /// oci://REGISTRY/REPOSITORY[:TAG][@sha256:HEX]
+    /// oci://REGISTRY/REPOSITORY with :TAG, @sha256:HEX or both
     #[arg(value_name = "REFERENCE")]
     pub(crate) reference: String,
     /// Public key, as cosign writes it (PEM, ECDSA P-256); one of several is enough
