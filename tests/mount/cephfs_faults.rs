@@ -21,7 +21,8 @@ const AFTER_EVICTION: Duration = Duration::from_secs(30);
 const SIZE: usize = 160 << 20;
 /// Readers of data, and of files that the other client writes meanwhile. Together they are eight.
 const DATA_READERS: usize = 4;
-const WAYS: &[Via] = &[Via::Open, Via::Open, Via::Held, Via::Mapped];
+// Each look opens the file anew: what stays open has an open fault without any disturbance (cephfs_coherence.rs), which would be taken for one of these.
+const WAYS: &[Via] = &[Via::Open; 4];
 
 /// One cluster for all tests, which take turns.
 struct Scene {
