@@ -77,11 +77,25 @@ fn pick(tree: &MemoryTree, random: &mut Random) -> Option<(u64, Name, u64)> {
     children.iter().nth(index).map(|(name, node)| (dir, name.clone(), *node))
 }
 
+fn attributes(node: u64) -> Invalidation {
+    Invalidation::Attributes(NodeNumber(node))
+}
+
 impl World {
+    /// The other client writes a file anew.
+    async fn write(&self, file: u64, content: Bytes) {
+        let write = |tree: &mut MemoryTree| {
+            let node = tree.get_mut(&file).unwrap();
+            (node.content, node.data_version) = (content, node.data_version + 1);
+            node.change += 1;
+            self.history.add(tree);
+        };
+        self.store.change(vec![Invalidation::Data(NodeNumber(file), None), attributes(file)], write).await;
+    }
+
     /// One change by the other client.
     async fn change(&self, random: &mut Random) {
         let tree = self.store.tree();
-        let attributes = |node| Invalidation::Attributes(NodeNumber(node));
         let names = |random: &mut Random, dir, name: &Name| {
             if random.percent(50) {
                 Invalidation::Entry(NodeNumber(dir), name.clone())
@@ -93,15 +107,7 @@ impl World {
         match random.below(10) {
             0..=2 => {
                 let Some((.., file)) = pick(&tree, random) else { return };
-                let content = content(random);
-                let items = vec![Invalidation::Data(NodeNumber(file), None), attributes(file)];
-                let write = |tree: &mut MemoryTree| {
-                    let node = tree.get_mut(&file).unwrap();
-                    (node.content, node.data_version) = (content, node.data_version + 1);
-                    node.change += 1;
-                    self.history.add(tree);
-                };
-                self.store.change(items, write).await;
+                self.write(file, content(random)).await;
             }
             3 => {
                 let Some((.., file)) = pick(&tree, random) else { return };
@@ -165,15 +171,7 @@ impl World {
                 self.store.contend(file, true).await;
                 for _ in 0..random.below(4) {
                     tokio::time::sleep(Duration::from_millis(random.below(20))).await;
-                    let content = content(random);
-                    let items = vec![Invalidation::Data(NodeNumber(file), None), attributes(file)];
-                    let write = |tree: &mut MemoryTree| {
-                        let node = tree.get_mut(&file).unwrap();
-                        (node.content, node.data_version) = (content, node.data_version + 1);
-                        node.change += 1;
-                        self.history.add(tree);
-                    };
-                    self.store.change(items, write).await;
+                    self.write(file, content(random)).await;
                 }
                 self.store.contend(file, false).await;
             }
