@@ -1,5 +1,5 @@
 # The only entry points. Each target installs what it needs and the machine lacks, and says so first.
-# Everything is built in one profile (release), so that a fresh clone compiles the engine once.
+# Everything is built and checked in one profile (release), so that a fresh clone compiles the engine, and every macro, once.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -17,7 +17,7 @@ COHERENCE_SECONDS ?= 600
 # Seconds of fuzzing in `make soak`, shared by all targets.
 FUZZ_SECONDS ?= 600
 
-.PHONY: help build host plugins image demo test image-context oracle test-ceph20 check fmt bench bench-ceph soak fuzz
+.PHONY: help build host plugins image demo test image-context oracle test-ceph20 check check-format lint fmt bench bench-ceph soak fuzz
 
 help: ## what the targets do
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -35,7 +35,7 @@ host:
 
 image: ## container images localhost/wasmount:VERSION (slim) and :VERSION-full, without a daemon or a registry
 	@./tests/tools/install.sh image
-	@$(MAKE) --no-print-directory plugins
+	@$(MAKE) --no-print-directory plugins host
 	./images/build
 
 demo: ## an embedded S3 server, mounted through s3.wasm from a sample config.json
@@ -43,13 +43,13 @@ demo: ## an embedded S3 server, mounted through s3.wasm from a sample config.jso
 	@$(MAKE) --no-print-directory plugins host
 	@./tests/demo/run.sh
 
+# Lints and the oracle run while tests wait for clusters. `make check` has the lints alone.
 test: ## everything, against a real MinIO and a real Ceph, through real mounts
 	@./tests/tools/install.sh test
-	@$(MAKE) --no-print-directory check plugins
-	cargo build --release --workspace --bins --tests
+	@$(MAKE) --no-print-directory check-format plugins
+	cargo test --release --workspace --tests --no-run
 	@$(MAKE) --no-print-directory image-context
-	cargo test --release --workspace --no-fail-fast
-	@$(MAKE) --no-print-directory oracle
+	@./tests/tools/run-tests.py --beside lint --beside oracle
 
 # What the container tests build their images of.
 image-context:
@@ -63,16 +63,20 @@ oracle:
 
 test-ceph20: ## RBD and CephFS again, against Ceph 20 with its new keys, out of a chroot
 	@./tests/tools/install.sh test-ceph20
-	@$(MAKE) --no-print-directory plugins host
-	CEPH_SUITE=sid cargo test --release -p wasmount-tests --no-fail-fast --test rbd --test rbd_errors --test rbd_faults \
-	  --test cephfs --test cephfs_errors --test cephfs_coherence --test cephfs_faults --test cephfs_ranks
+	@$(MAKE) --no-print-directory plugins
+	@CEPH_SUITE=sid ./tests/tools/run-tests.py 'tests: rbd' 'tests: cephfs'
 
 check: ## formatting, lints and documentation, warnings as errors
 	@./tests/tools/install.sh build
+	@$(MAKE) --no-print-directory check-format lint
+
+check-format:
 	cargo fmt --all --check
 	cargo fmt --manifest-path tests/oracle/Cargo.toml --check
-	cargo clippy --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+lint:
+	cargo clippy --release --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps
 
 fmt: ## format the code
 	cargo fmt --all

@@ -39,6 +39,7 @@ declare -A package_of=([cc]=build-essential [setpriv]=util-linux [mount]=mount [
 missing=()
 tools=(cc setpriv mount)
 if [ "$PURPOSE" = bench ]; then tools+=(python3 fio rclone s3fs); fi
+if [[ $PURPOSE == test* ]]; then tools+=(python3); fi
 # Plugins are pulled from a registry, and signed.
 if [ "$PURPOSE" = test ]; then tools+=(docker-registry openssl); fi
 if needs_ceph; then
