@@ -53,6 +53,7 @@ const LOOK: Look<'_> = Look {
     hidden_xattrs: VIRTUAL,
     hidden_directory: Some(".snap"),
     without: &[],
+    without_of_directories: &[],
     only_listed_below: &["large", "many"],
 };
 

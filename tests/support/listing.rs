@@ -23,6 +23,8 @@ pub struct Look<'a> {
     pub hidden_directory: Option<&'a str>,
     /// Fields that are not compared.
     pub without: &'a [&'a str],
+    /// The same, of directories only.
+    pub without_of_directories: &'a [&'a str],
     /// Directories whose entries are looked at without [`Self::hidden_xattrs`] and [`Self::hidden_directory`]: those of many.
     pub only_listed_below: &'a [&'a str],
 }
@@ -162,6 +164,7 @@ impl Walk<'_> {
         }
         self.xattrs(relative, &path, &mut entry)?;
         let entry = entry.without(self.look.without);
+        let entry = if kind.is_dir() { entry.without(self.look.without_of_directories) } else { entry };
         self.found.insert(relative.to_owned(), entry);
         Ok(kind.is_dir())
     }

@@ -85,11 +85,13 @@ fn what_no_directory_lists_is_looked_at_but_where_there_is_much() {
         hidden_xattrs: &["user.none"],
         only_listed_below: &["many"],
         without: &["uid"],
+        without_of_directories: &["gid"],
     };
     let found = listing(root.path(), look).unwrap();
     assert!(found[Path::new("many")].field("xattr user.none").unwrap().starts_with("error"), "{found:?}");
     assert_eq!(found[Path::new("many/a")].field("xattr user.none"), None);
     assert_eq!(found[Path::new("many/a")].field("uid"), None);
+    assert_eq!(found[Path::new("many/a")].field("gid"), None);
     assert!(found.contains_key(Path::new(".hidden/deep")), "{found:?}");
 }
 

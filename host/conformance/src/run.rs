@@ -182,7 +182,6 @@ fn spec(mount_point: &str, options: Vec<(String, String)>) -> MountSpec {
         mount_point: mount_point.into(),
         entry,
         options,
-        runtime_options: Vec::new(),
         persistent_volume: None,
         read_only: true,
         strict_options: true,

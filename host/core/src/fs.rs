@@ -51,6 +51,32 @@ pub struct OpenDirectory {
     pub keep_cache: bool,
 }
 
+/// Which bytes of an open file are wanted, and what becomes of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadRequest {
+    /// Where they begin.
+    pub offset: u64,
+    /// How many, at most.
+    pub size: u32,
+    /// The kernel keeps what it is given, for others who read the file and for mapped memory. It tells by `FUSE_READ_LOCKOWNER`: what fills pages has no
+    /// owner (`fuse_read_args_fill`), also through a file that is open for direct I/O and mapped.
+    pub kept: bool,
+}
+
+impl ReadRequest {
+    /// A read into somebody's own memory.
+    #[must_use]
+    pub fn direct(offset: u64, size: u32) -> Self {
+        Self { offset, size, kept: false }
+    }
+
+    /// A read that fills pages of the kernel.
+    #[must_use]
+    pub fn pages(offset: u64, size: u32) -> Self {
+        Self { offset, size, kept: true }
+    }
+}
+
 /// Bytes of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadData {
@@ -152,11 +178,8 @@ pub trait FileSystem: Send + Sync + 'static {
     /// looks the name up again.
     fn open(&self, ctx: RequestCtx, ino: Ino) -> BoxFuture<'_, Result<OpenFile, Error>>;
 
-    /// At most `size` bytes from `offset`; fewer only at the end of the file.
-    ///
-    /// The bytes come as one contiguous piece.
-    fn read(&self, ctx: RequestCtx, fh: Fh, offset: u64, size: u32)
-    -> BoxFuture<'_, Result<ReadData, Error>>;
+    /// Bytes of an open file; fewer than wanted only at its end. They come as one contiguous piece.
+    fn read(&self, ctx: RequestCtx, fh: Fh, wanted: ReadRequest) -> BoxFuture<'_, Result<ReadData, Error>>;
 
     /// Where data or a hole is next in an open file, at or after `offset`.
     ///

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use wasmount_core::FileSystem;
+use wasmount_core::fs::ReadRequest;
 use wasmount_core::mounts::{MountConfig, MountTable, MountTableConfig, NextMount, Owner, Place};
 use wasmount_core::objects::ObjectFsConfig;
 use wasmount_core::ports::{
@@ -136,12 +137,12 @@ async fn what_stays_keeps_its_nodes_and_what_goes_is_stale() {
     tokio::time::advance(Duration::from_secs(5)).await;
     fs.change(vec![new(&c, "/deep/c"), same("b")], Owner::default()).unwrap();
     assert!(a.ended.load(Ordering::SeqCst) && !b.ended.load(Ordering::SeqCst));
-    assert_eq!(fs.read(ctx(), open_b, 0, 9).await.unwrap().bytes, "of b");
+    assert_eq!(fs.read(ctx(), open_b, ReadRequest::pages(0, 9)).await.unwrap().bytes, "of b");
     assert_eq!(stat(&fs, "/deep/b/f").await.unwrap().attr.ino, file_b);
     assert_eq!(b.inner.attempts(), 1);
     assert_eq!(stat(&fs, "/deep/a").await.unwrap_err().kind, ErrorKind::NotFound);
     let stale = |error: Error| assert_eq!(error.kind, ErrorKind::Stale, "{error}");
-    stale(fs.read(ctx(), open_a, 0, 9).await.unwrap_err());
+    stale(fs.read(ctx(), open_a, ReadRequest::pages(0, 9)).await.unwrap_err());
     stale(fs.open(ctx(), file_a).await.unwrap_err());
     stale(fs.getattr(ctx(), file_a).await.unwrap_err());
     stale(fs.getattr(ctx(), directory).await.unwrap_err());
@@ -212,7 +213,7 @@ async fn a_mount_is_opened_again_when_it_is_told_so() {
     let ino = stat(&fs, "/f").await.unwrap().attr.ino;
     let open = fs.open(ctx(), ino).await.unwrap().fh;
     fs.open_again(&MountId::new("a"), "a file has changed");
-    assert_eq!(fs.read(ctx(), open, 0, 9).await.unwrap().bytes, "of a");
+    assert_eq!(fs.read(ctx(), open, ReadRequest::pages(0, 9)).await.unwrap().bytes, "of a");
     assert_eq!(a.inner.attempts(), 2);
     fs.open_again(&MountId::new("nobody"), "it is gone since");
 }

@@ -223,7 +223,7 @@ impl World {
         let first = if strict { first } else { self.history.at(Instant::now() - LAG) };
         let from = random.below(5);
         let pages = from..from + 1 + random.below(4);
-        let read = match self.kernel.read(file, pages.clone()).await {
+        let read = match self.kernel.read(file, pages.clone(), random.percent(30)).await {
             Ok(read) => read,
             Err(error) => return self.check_error(&error),
         };

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use wasmount_core::fs::ReadDir;
+use wasmount_core::fs::ReadRequest;
 use wasmount_core::mounts::{MountConfig, MountTable, MountTableConfig, Place};
 use wasmount_core::objects::ObjectFsConfig;
 use wasmount_core::ports::{Coherence, Invalidation, NoStateLog, NodeNumber, SystemClock, TokioSpawn};
@@ -56,7 +57,7 @@ async fn what_is_believed_is_not_asked_for_again() {
         fs.getattr(ctx(), ino).await.unwrap();
         let fh = fs.open(ctx(), ino).await.unwrap();
         assert!(fh.keep_cache && !fh.direct_io);
-        assert_eq!(fs.read(ctx(), fh.fh, 1, 100).await.unwrap().bytes, "ytes");
+        assert_eq!(fs.read(ctx(), fh.fh, ReadRequest::pages(1, 100)).await.unwrap().bytes, "ytes");
         fs.release(fh.fh);
     }
     assert_eq!((store.calls("open"), store.calls("read")), (3, 1));
@@ -77,7 +78,7 @@ async fn a_store_that_says_nothing_is_believed_for_a_time() {
     let entry = stat(&fs, "f").await.unwrap();
     assert_eq!((entry.ttl, entry.attr_ttl), (Duration::from_secs(5), Duration::from_secs(5)));
     let open = fs.open(ctx(), entry.attr.ino).await.unwrap();
-    assert_eq!(fs.read(ctx(), open.fh, 0, 9).await.unwrap().bytes, "old");
+    assert_eq!(fs.read(ctx(), open.fh, ReadRequest::pages(0, 9)).await.unwrap().bytes, "old");
     let write = |tree: &mut MemoryTree| {
         let node = tree.get_mut(&2).unwrap();
         (node.content, node.data_version, node.change) = (Bytes::from_static(b"newer"), 2, 2);
@@ -90,7 +91,7 @@ async fn a_store_that_says_nothing_is_believed_for_a_time() {
     assert_eq!(stat(&fs, "f").await.unwrap().attr.size, 5);
     let again = fs.open(ctx(), entry.attr.ino).await.unwrap();
     assert!(!again.keep_cache, "the kernel has pages of another version");
-    assert_eq!(fs.read(ctx(), again.fh, 0, 9).await.unwrap().bytes, "newer");
+    assert_eq!(fs.read(ctx(), again.fh, ReadRequest::pages(0, 9)).await.unwrap().bytes, "newer");
 }
 
 #[tokio::test(start_paused = true)]
@@ -158,9 +159,13 @@ async fn what_served_the_store_is_started_again() {
     let ino = stat(&fs, "f").await.unwrap().attr.ino;
     let fh = fs.open(ctx(), ino).await.unwrap().fh;
     let dir = fs.opendir(ctx(), Ino::ROOT).await.unwrap().fh;
-    assert_eq!(fs.read(ctx(), fh, 0, 10).await.unwrap().bytes, &[7; 10][..]);
+    assert_eq!(fs.read(ctx(), fh, ReadRequest::pages(0, 10)).await.unwrap().bytes, &[7; 10][..]);
     store.restart().await;
-    assert_eq!(fs.read(ctx(), fh, 5000, 9999).await.unwrap().bytes.len(), 5000, "the file is opened again");
+    assert_eq!(
+        fs.read(ctx(), fh, ReadRequest::pages(5000, 9999)).await.unwrap().bytes.len(),
+        5000,
+        "the file is opened again"
+    );
     let page = fs.readdir(ctx(), dir, ReadDir { offset: 0, limit: 9, plus: false }).await.unwrap();
     assert_eq!(page.len(), 1, "and so is the directory");
     fs.release(fh);

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use wasmount_core::FileSystem;
+use wasmount_core::fs::ReadRequest;
 use wasmount_core::fs::{OpenFile, Seek};
 use wasmount_core::mounts::MountTable;
 use wasmount_core::objects::ObjectFsConfig;
@@ -110,7 +111,10 @@ async fn a_snapshot_keeps_its_pages_and_a_live_image_does_not() {
     let after = store.content("disk", None).unwrap();
     assert!(cat(&fs, live, 131_072).await.unwrap() == after, "nothing of the live image was kept");
     // Who had it open sees what the newest open sees.
-    assert_eq!(fs.read(ctx(), opened[0].fh, 4990, 60).await.unwrap().bytes[..], after[4990..5050]);
+    assert_eq!(
+        fs.read(ctx(), opened[0].fh, ReadRequest::pages(4990, 60)).await.unwrap().bytes[..],
+        after[4990..5050]
+    );
     let (_, reads) = store.requests();
     assert!(cat(&fs, snapshot, 131_072).await.unwrap() == before, "the snapshot is what it was");
     assert_eq!(store.requests().1, reads, "from memory or disk alone");
@@ -126,7 +130,7 @@ async fn scattered(
 ) {
     for _ in 0..200 {
         let at = random.below(size as u64 / 4096) as usize * 4096;
-        let read = fs.read(ctx(), fh, at as u64, 4096).await.unwrap();
+        let read = fs.read(ctx(), fh, ReadRequest::pages(at as u64, 4096)).await.unwrap();
         assert_eq!(read.bytes[..], content[at..at + 4096]);
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -175,7 +179,7 @@ async fn a_live_image_is_one_node_whose_size_is_that_of_the_newest_open() {
     store.resize("disk", 5 * MIB);
     store.write("disk", 4 * MIB, b"new");
     assert_eq!(
-        fs.read(ctx(), old.fh, 4 * MIB as u64, 3).await.unwrap().bytes.len(),
+        fs.read(ctx(), old.fh, ReadRequest::pages(4 * MIB as u64, 3)).await.unwrap().bytes.len(),
         0,
         "not looked at again"
     );
@@ -183,11 +187,14 @@ async fn a_live_image_is_one_node_whose_size_is_that_of_the_newest_open() {
     let second = stat(&fs, "disk").await.unwrap();
     assert_eq!((second.attr.ino, second.attr.size), (first.attr.ino, 5 * MIB as u64));
     for fh in [old.fh, new.fh] {
-        assert_eq!(&fs.read(ctx(), fh, 4 * MIB as u64, 3).await.unwrap().bytes[..], b"new");
+        assert_eq!(
+            &fs.read(ctx(), fh, ReadRequest::pages(4 * MIB as u64, 3)).await.unwrap().bytes[..],
+            b"new"
+        );
     }
     // Shorter under a reader: its reads end at the new end, and no byte beyond it comes from anywhere.
     store.resize("disk", MIB);
-    let read = fs.read(ctx(), new.fh, MIB as u64 - 10, 100).await.unwrap();
+    let read = fs.read(ctx(), new.fh, ReadRequest::pages(MIB as u64 - 10, 100)).await.unwrap();
     assert_eq!(read.bytes.len(), 10);
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(fs.getattr(ctx(), first.attr.ino).await.unwrap().attr.size, MIB as u64);
@@ -209,7 +216,7 @@ async fn a_snapshot_taken_again_under_its_name_is_another_file() {
     store.restart();
     let beyond = 2 * MIB as u64;
     assert_eq!(
-        fs.read(ctx(), open.fh, beyond, 10).await.unwrap_err().kind,
+        fs.read(ctx(), open.fh, ReadRequest::pages(beyond, 10)).await.unwrap_err().kind,
         ErrorKind::Stale,
         "never a mixture"
     );
@@ -227,15 +234,15 @@ async fn an_image_is_opened_once_closed_when_idle_and_opened_again() {
     for _ in 0..10 {
         files.push(fs.open(ctx(), ino).await.unwrap());
     }
-    fs.read(ctx(), files[0].fh, 0, 10).await.unwrap();
+    fs.read(ctx(), files[0].fh, ReadRequest::pages(0, 10)).await.unwrap();
     assert_eq!((store.open_handles(), store.requests().0), (1, 1));
     tokio::time::sleep(Duration::from_secs(121)).await;
     assert_eq!(store.open_handles(), 0);
     store.restart();
-    fs.read(ctx(), files[5].fh, 2 * MIB as u64, 10).await.unwrap();
+    fs.read(ctx(), files[5].fh, ReadRequest::pages(2 * MIB as u64, 10)).await.unwrap();
     assert_eq!((store.open_handles(), store.requests().0), (1, 2));
     store.restart();
-    fs.read(ctx(), files[9].fh, 3 * MIB as u64, 10).await.unwrap();
+    fs.read(ctx(), files[9].fh, ReadRequest::pages(3 * MIB as u64, 10)).await.unwrap();
     assert_eq!((store.open_handles(), store.requests().0), (1, 3), "the plugin was started again");
 }
 
@@ -401,7 +408,7 @@ impl Model {
         let states = self.history.get(&path).cloned().unwrap_or_default();
         let longest = states.iter().map(Vec::len).max().unwrap_or(0) as u64;
         let (offset, size) = (self.random.below(longest + 10), 1 + self.random.below(300_000) as u32);
-        match self.fs.read(ctx(), fh, offset, size).await {
+        match self.fs.read(ctx(), fh, ReadRequest::pages(offset, size)).await {
             Ok(data) => {
                 for (index, byte) in data.bytes.iter().enumerate() {
                     let at = offset as usize + index;

@@ -15,6 +15,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 use wasmount_core::FileSystem;
+use wasmount_core::fs::ReadRequest;
 use wasmount_core::fs::{Entry, OpenFile};
 use wasmount_core::mounts::MountTable;
 use wasmount_core::objects::{Consistency, ObjectFsConfig};
@@ -341,8 +342,9 @@ impl Run {
             (offset, length)
         });
         let ranges = ranges.collect::<Vec<_>>();
-        let outcomes =
-            ranges.iter().map(|(offset, length)| self.fs.read(ctx(), held.open.fh, *offset, *length));
+        let outcomes = ranges
+            .iter()
+            .map(|(offset, length)| self.fs.read(ctx(), held.open.fh, ReadRequest::pages(*offset, *length)));
         let outcomes = futures::future::join_all(outcomes).await;
         // One version explains all of them.
         let explains = |bytes: &Vec<u8>| {

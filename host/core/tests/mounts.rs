@@ -5,6 +5,7 @@ mod harness;
 use harness::{cat, ctx, list, stat, table};
 use std::time::Duration;
 use wasmount_core::FileSystem;
+use wasmount_core::fs::ReadRequest;
 use wasmount_core::mounts::{Place, xattr};
 use wasmount_core::objects::ObjectFsConfig;
 use wasmount_core::read::ReadConfig;
@@ -104,12 +105,15 @@ async fn a_provider_that_wants_to_be_opened_again_is_and_open_files_go_on() {
     let fs = table(vec![(source.clone(), Place::Root, ObjectFsConfig::default())], ReadConfig::default());
     let ino = stat(&fs, "/f").await.unwrap().attr.ino;
     let open = fs.open(ctx(), ino).await.unwrap();
-    assert_eq!(fs.read(ctx(), open.fh, 0, 10).await.unwrap().bytes.len(), 10);
+    assert_eq!(fs.read(ctx(), open.fh, ReadRequest::pages(0, 10)).await.unwrap().bytes.len(), 10);
     let fenced = Error::new(ErrorKind::Fenced, Blame::Origin, "evicted").with_retry(Retry::Reopen);
     store.set_down(Some(fenced));
-    assert_eq!(fs.read(ctx(), open.fh, 3 << 20, 10).await.unwrap_err().kind, ErrorKind::Fenced);
+    assert_eq!(
+        fs.read(ctx(), open.fh, ReadRequest::pages(3 << 20, 10)).await.unwrap_err().kind,
+        ErrorKind::Fenced
+    );
     store.set_down(None);
-    assert_eq!(fs.read(ctx(), open.fh, 3 << 20, 10).await.unwrap().bytes.len(), 10);
+    assert_eq!(fs.read(ctx(), open.fh, ReadRequest::pages(3 << 20, 10)).await.unwrap().bytes.len(), 10);
     assert_eq!(source.attempts(), 2);
     assert_eq!(stat(&fs, "/f").await.unwrap().attr.ino, ino, "the number stays");
 }

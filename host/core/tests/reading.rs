@@ -7,6 +7,7 @@ use harness::{cat, ctx, mount, stat};
 use std::sync::Arc;
 use std::time::Duration;
 use wasmount_core::FileSystem;
+use wasmount_core::fs::ReadRequest;
 use wasmount_core::mounts::MountTable;
 use wasmount_core::objects::ObjectFsConfig;
 use wasmount_core::read::ReadConfig;
@@ -39,11 +40,11 @@ async fn a_sequential_read_is_fetched_once_in_growing_parts_in_parallel() {
     let (store, fs, fh, content) = open(slow, ReadConfig::default(), 100 * MIB + 12_345).await;
     let mut at = 0;
     while at < content.len() as u64 {
-        let bytes = fs.read(ctx(), fh, at, 131_072).await.unwrap().bytes;
+        let bytes = fs.read(ctx(), fh, ReadRequest::pages(at, 131_072)).await.unwrap().bytes;
         assert_eq!(bytes[..], content[at as usize..][..bytes.len()]);
         at += bytes.len() as u64;
     }
-    assert!(fs.read(ctx(), fh, at, 131_072).await.unwrap().bytes.is_empty());
+    assert!(fs.read(ctx(), fh, ReadRequest::pages(at, 131_072)).await.unwrap().bytes.is_empty());
     let mut ranges = store.take_ranges();
     ranges.sort_unstable();
     assert!(ranges.windows(2).all(|pair| pair[0].1 == pair[1].0), "no byte twice: {ranges:?}");
@@ -61,7 +62,7 @@ async fn reads_of_the_kernels_readahead_may_arrive_in_any_order() {
         for index in (1..offsets.len()).rev() {
             offsets.swap(index, random.below(index as u64 + 1) as usize);
         }
-        let reads = offsets.iter().map(|at| fs.read(ctx(), fh, *at, 1 << 19));
+        let reads = offsets.iter().map(|at| fs.read(ctx(), fh, ReadRequest::pages(*at, 1 << 19)));
         for (at, bytes) in offsets.iter().zip(futures::future::join_all(reads).await) {
             assert_eq!(bytes.unwrap().bytes[..], content[*at as usize..][..1 << 19]);
         }
@@ -76,7 +77,10 @@ async fn the_first_scattered_reads_fetch_what_they_ask_for() {
     let mut random = Random::new(2);
     for _ in 0..8 {
         let at = 1 + random.below(64 * MIB - 5000);
-        assert_eq!(fs.read(ctx(), fh, at, 4096).await.unwrap().bytes[..], content[at as usize..][..4096]);
+        assert_eq!(
+            fs.read(ctx(), fh, ReadRequest::pages(at, 4096)).await.unwrap().bytes[..],
+            content[at as usize..][..4096]
+        );
     }
     let ranges = store.take_ranges();
     assert!(ranges.len() == 8 && ranges.iter().all(|(from, to)| to - from <= 2 * 4096), "{ranges:?}");
@@ -89,7 +93,7 @@ async fn two_streams_in_one_handle() {
         for base in [0, 80 * MIB] {
             let at = base + step * MIB / 4;
             assert_eq!(
-                fs.read(ctx(), fh, at, 1 << 18).await.unwrap().bytes[..],
+                fs.read(ctx(), fh, ReadRequest::pages(at, 1 << 18)).await.unwrap().bytes[..],
                 content[at as usize..][..1 << 18]
             );
         }
@@ -105,7 +109,7 @@ async fn closing_a_file_stops_its_fetches() {
     let slow = MemoryOptions { chunk_delay: Duration::from_millis(100), ..MemoryOptions::default() };
     let (store, fs, fh, _) = open(slow, ReadConfig::default(), 64 * MIB).await;
     for at in 0..4 {
-        fs.read(ctx(), fh, at * 131_072, 131_072).await.unwrap();
+        fs.read(ctx(), fh, ReadRequest::pages(at * 131_072, 131_072)).await.unwrap();
     }
     assert!(store.open_bodies() > 1, "it fetches ahead");
     fs.release(fh);
@@ -152,7 +156,10 @@ async fn a_hundred_files_share_a_small_memory() {
             let mut content = Vec::new();
             while content.len() < 3 << 20 {
                 content.extend_from_slice(
-                    &fs.read(ctx(), open.fh, content.len() as u64, 131_072).await.unwrap().bytes,
+                    &fs.read(ctx(), open.fh, ReadRequest::pages(content.len() as u64, 131_072))
+                        .await
+                        .unwrap()
+                        .bytes,
                 );
             }
             assert!(content == Random::new(index).bytes(3 << 20));
@@ -178,6 +185,9 @@ async fn a_store_without_ranges_works_too() {
     let whole = MemoryOptions { ranges: false, ..MemoryOptions::default() };
     let (_store, fs, fh, content) = open(whole, ReadConfig::default(), 5 * MIB).await;
     for at in [4 * MIB, 0, MIB + 1] {
-        assert_eq!(fs.read(ctx(), fh, at, 1000).await.unwrap().bytes[..], content[at as usize..][..1000]);
+        assert_eq!(
+            fs.read(ctx(), fh, ReadRequest::pages(at, 1000)).await.unwrap().bytes[..],
+            content[at as usize..][..1000]
+        );
     }
 }

@@ -5,6 +5,7 @@ mod harness;
 use harness::{cat, ctx, list, mount, stat};
 use std::time::Duration;
 use wasmount_core::FileSystem;
+use wasmount_core::fs::ReadRequest;
 use wasmount_core::objects::{Consistency, ObjectFsConfig};
 use wasmount_core::read::ReadConfig;
 use wasmount_core::testing::{MemoryOptions, MemoryStore, Requests};
@@ -119,9 +120,12 @@ async fn a_file_replaced_under_its_reader_is_stale_and_then_new() {
     let fs = mount(&store, ObjectFsConfig::default(), ReadConfig::default());
     let old = stat(&fs, "a").await.unwrap();
     let open = fs.open(ctx(), old.attr.ino).await.unwrap();
-    assert_eq!(fs.read(ctx(), open.fh, 0, 10).await.unwrap().bytes, vec![1; 10]);
+    assert_eq!(fs.read(ctx(), open.fh, ReadRequest::pages(0, 10)).await.unwrap().bytes, vec![1; 10]);
     store.put("a", vec![2_u8; 3 << 20]);
-    assert_eq!(fs.read(ctx(), open.fh, 2 << 20, 10).await.unwrap_err().kind, ErrorKind::Stale);
+    assert_eq!(
+        fs.read(ctx(), open.fh, ReadRequest::pages(2 << 20, 10)).await.unwrap_err().kind,
+        ErrorKind::Stale
+    );
     assert_eq!(fs.open(ctx(), old.attr.ino).await.unwrap_err().kind, ErrorKind::Stale);
     let new = stat(&fs, "a").await.unwrap();
     assert_ne!(new.attr.ino, old.attr.ino);

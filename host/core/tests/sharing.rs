@@ -8,6 +8,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 use wasmount_core::FileSystem;
+use wasmount_core::fs::ReadRequest;
 use wasmount_core::mounts::{MountTable, xattr};
 use wasmount_core::objects::ObjectFsConfig;
 use wasmount_core::ports::ServedFrom;
@@ -52,7 +53,7 @@ async fn sixteen_handles_fetch_a_file_once() {
         let fh = open(&fs, "f").await;
         let mut at = 0;
         while at < content.len() {
-            let bytes = fs.read(ctx(), fh, at as u64, 131_072).await.unwrap().bytes;
+            let bytes = fs.read(ctx(), fh, ReadRequest::pages(at as u64, 131_072)).await.unwrap().bytes;
             assert!(bytes == content[at..][..bytes.len()]);
             at += bytes.len();
         }
@@ -69,11 +70,11 @@ async fn a_read_that_is_dropped_leaves_others_their_bytes() {
     let (store, content) = store_with(slow(), 100_000);
     let fs = mount(&store, ObjectFsConfig::default(), ReadConfig::default());
     let (first, second) = (open(&fs, "f").await, open(&fs, "f").await);
-    let waiting = fs.read(ctx(), second, 0, 1000);
+    let waiting = fs.read(ctx(), second, ReadRequest::pages(0, 1000));
     tokio::pin!(waiting);
     {
         // The first one fetches, the second one waits for it.
-        let driving = fs.read(ctx(), first, 0, 1000);
+        let driving = fs.read(ctx(), first, ReadRequest::pages(0, 1000));
         tokio::pin!(driving);
         assert!(futures::poll!(&mut driving).is_pending() && futures::poll!(&mut waiting).is_pending());
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -95,7 +96,10 @@ async fn single_reads_of_many_large_files_stay_single() {
     for index in 0..100 {
         let fh = open(&fs, &format!("f{index}")).await;
         let at = random.below(4095) * 4096;
-        assert_eq!(fs.read(ctx(), fh, at, 4096).await.unwrap().bytes[..], content[at as usize..][..4096]);
+        assert_eq!(
+            fs.read(ctx(), fh, ReadRequest::pages(at, 4096)).await.unwrap().bytes[..],
+            content[at as usize..][..4096]
+        );
         fs.release(fh);
     }
     let ranges = store.take_ranges();
@@ -121,7 +125,7 @@ async fn a_file_that_keeps_being_hit_is_fetched_within_the_bound_and_given_to_th
         let missing = (begin..pages.len()).chain(0..begin).find(|page| !pages[*page]);
         let Some(page) = missing else { break };
         let (at, fh) = (page as u64 * 4096, handles[(reads % 2) as usize]);
-        let bytes = fs.read(ctx(), fh, at, 4096).await.unwrap().bytes;
+        let bytes = fs.read(ctx(), fh, ReadRequest::pages(at, 4096)).await.unwrap().bytes;
         assert!(bytes == content[at as usize..][..bytes.len()]);
         (pages[page], reads) = (true, reads + 1);
         for (node, at, bytes) in kernel.take() {
@@ -147,7 +151,10 @@ async fn a_file_that_cannot_be_kept_is_not_fetched() {
     let mut random = Random::new(3);
     for _ in 0..400 {
         let at = random.below(64 * MIB - 4096);
-        assert!(fs.read(ctx(), fh, at, 4096).await.unwrap().bytes == content[at as usize..][..4096]);
+        assert!(
+            fs.read(ctx(), fh, ReadRequest::pages(at, 4096)).await.unwrap().bytes
+                == content[at as usize..][..4096]
+        );
     }
     settle().await;
     let fetched = fetched(&store);
@@ -163,7 +170,7 @@ async fn reads_at_a_constant_distance_are_expected() {
         let mut waited = 0;
         for step in 0..30_u64 {
             let at = 4096 + if backwards { 29 - step } else { step } * (4 * MIB + 12_288);
-            let data = fs.read(ctx(), fh, at, 8192).await.unwrap();
+            let data = fs.read(ctx(), fh, ReadRequest::pages(at, 8192)).await.unwrap();
             assert!(data.bytes == content[at as usize..][..8192]);
             waited += usize::from(step >= 8 && data.from == ServedFrom::Origin);
             // Between two reads there is time for a request.
@@ -198,7 +205,7 @@ async fn what_is_cached_is_not_fetched_again_not_even_after_a_restart() {
             let fh = open(&fs, "f").await;
             for _ in 0..500 {
                 let at = random.below(20 * MIB);
-                let data = fs.read(ctx(), fh, at, 5000).await.unwrap();
+                let data = fs.read(ctx(), fh, ReadRequest::pages(at, 5000)).await.unwrap();
                 assert!(data.bytes == content[at as usize..][..data.bytes.len()]);
                 assert_ne!(data.from, ServedFrom::Origin);
             }
@@ -249,7 +256,7 @@ async fn a_damaged_or_hanging_disk_costs_a_request_and_nothing_else() {
     let fs = fs();
     let fh = open(&fs, "f").await;
     let begin = tokio::time::Instant::now();
-    let data = fs.read(ctx(), fh, 5 * MIB + 1, 4096).await.unwrap();
+    let data = fs.read(ctx(), fh, ReadRequest::pages(5 * MIB + 1, 4096)).await.unwrap();
     assert!(data.bytes == content[5 * MIB as usize + 1..][..4096] && data.from == ServedFrom::Origin);
     assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
 }
@@ -278,7 +285,7 @@ async fn a_hanging_disk_is_waited_for_once_and_asked_again_later() {
     cache.set_read_delay(Duration::ZERO);
     tokio::time::sleep(Duration::from_secs(60)).await;
     let fh = open(&fs, "f").await;
-    let data = fs.read(ctx(), fh, 5 * MIB, 4096).await.unwrap();
+    let data = fs.read(ctx(), fh, ReadRequest::pages(5 * MIB, 4096)).await.unwrap();
     assert_eq!((data.from, &data.bytes[..]), (ServedFrom::Disk, &content[5 * MIB as usize..][..4096]));
 }
 
@@ -300,7 +307,7 @@ async fn a_whole_file_is_offered_to_the_kernel_and_reads_the_ordinary_way_too() 
     let mut bytes = vec![0; content.len()];
     file.read_exact_at(&mut bytes, 0).unwrap();
     assert!(bytes == content && (&file).take(0).read(&mut []).is_ok());
-    assert_eq!(fs.read(ctx(), second.fh, 5, 10).await.unwrap().bytes[..], content[5..15]);
+    assert_eq!(fs.read(ctx(), second.fh, ReadRequest::pages(5, 10)).await.unwrap().bytes[..], content[5..15]);
     assert_eq!(fs.read_stats().passthrough_offers, 1);
     cache.lose(100);
     assert!(fs.open(ctx(), ino).await.unwrap().backing.is_none());
@@ -315,7 +322,10 @@ async fn memory_that_the_cache_still_writes_from_counts_as_used() {
     let fs = cached(&store, &cache, ObjectFsConfig::default(), read);
     let fh = open(&fs, "f").await;
     for at in (0..4 * MIB).step_by(1 << 17) {
-        assert!(fs.read(ctx(), fh, at, 1 << 17).await.unwrap().bytes == content[at as usize..][..1 << 17]);
+        assert!(
+            fs.read(ctx(), fh, ReadRequest::pages(at, 1 << 17)).await.unwrap().bytes
+                == content[at as usize..][..1 << 17]
+        );
     }
     fs.release(fh);
     settle().await;
@@ -342,7 +352,7 @@ async fn sixty_four_readers_get_on_within_a_small_memory() {
             let (mut at, mut longest) = (0, Duration::ZERO);
             while at < content.len() {
                 let begin = tokio::time::Instant::now();
-                let bytes = fs.read(ctx(), fh, at as u64, 131_072).await.unwrap().bytes;
+                let bytes = fs.read(ctx(), fh, ReadRequest::pages(at as u64, 131_072)).await.unwrap().bytes;
                 longest = longest.max(begin.elapsed());
                 assert!(bytes == content[at..][..bytes.len()]);
                 at += bytes.len();
@@ -374,7 +384,7 @@ async fn files_read_one_after_the_other_are_fetched_ahead_and_not_far() {
         for index in 0..100_u64 {
             let index = index * step % 100;
             let fh = open(&fs, &format!("d/f{index:03}")).await;
-            let data = fs.read(ctx(), fh, 0, 131_072).await.unwrap();
+            let data = fs.read(ctx(), fh, ReadRequest::pages(0, 131_072)).await.unwrap();
             assert_eq!(data.bytes, Random::new(index).bytes(10_000));
             waited += usize::from(data.from == ServedFrom::Origin);
             fs.release(fh);
@@ -405,7 +415,10 @@ async fn what_was_read_is_kept_until_somebody_needs_the_memory() {
     assert_eq!(store.take_requests().get, 0, "from memory");
     let large = open(&fs, "large").await;
     for at in (0..40 * MIB).step_by(1 << 19) {
-        assert_eq!(fs.read(ctx(), large, at, 1 << 19).await.unwrap().bytes.len(), 1 << 19);
+        assert_eq!(
+            fs.read(ctx(), large, ReadRequest::pages(at, 1 << 19)).await.unwrap().bytes.len(),
+            1 << 19
+        );
         let stats = fs.read_stats();
         assert!(stats.memory_in_use_windows + stats.memory_kept <= stats.memory_limit, "{stats:?}");
     }
@@ -427,15 +440,15 @@ async fn what_idle_handles_share_is_given_up_too() {
         handles.extend([open(&fs, &path).await, open(&fs, &path).await]);
         for at in (0..4 * 131_072).step_by(131_072) {
             for fh in &handles[2 * index..] {
-                fs.read(ctx(), *fh, at, 131_072).await.unwrap();
+                fs.read(ctx(), *fh, ReadRequest::pages(at, 131_072)).await.unwrap();
             }
         }
         settle().await;
     }
     let begin = tokio::time::Instant::now();
     let fh = open(&fs, "f8").await;
-    assert_eq!(fs.read(ctx(), fh, 0, 1 << 20).await.unwrap().bytes.len(), 1 << 20);
-    assert_eq!(fs.read(ctx(), fh, 10 * MIB, 1 << 20).await.unwrap().bytes.len(), 1 << 20);
+    assert_eq!(fs.read(ctx(), fh, ReadRequest::pages(0, 1 << 20)).await.unwrap().bytes.len(), 1 << 20);
+    assert_eq!(fs.read(ctx(), fh, ReadRequest::pages(10 * MIB, 1 << 20)).await.unwrap().bytes.len(), 1 << 20);
     assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
 }
 
@@ -460,10 +473,10 @@ async fn what_was_fetched_ahead_is_cancelled_when_the_reader_goes_elsewhere() {
     let fs = mount(&store, ObjectFsConfig::default(), read);
     let fh = open(&fs, "f").await;
     for at in 0..4 {
-        fs.read(ctx(), fh, at * 131_072, 131_072).await.unwrap();
+        fs.read(ctx(), fh, ReadRequest::pages(at * 131_072, 131_072)).await.unwrap();
     }
     assert!(store.open_bodies() > 1, "it fetches ahead");
-    fs.read(ctx(), fh, 150 * MIB, 4096).await.unwrap();
+    fs.read(ctx(), fh, ReadRequest::pages(150 * MIB, 4096)).await.unwrap();
     assert_eq!(store.open_bodies(), 0);
     let stats = fs.read_stats();
     assert!(stats.bytes_prefetched_unused > 0 && stats.parts_in_flight == 0, "{stats:?}");

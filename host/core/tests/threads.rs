@@ -8,6 +8,7 @@ use harness::{cached, ctx, stat};
 use std::sync::Arc;
 use std::time::Duration;
 use wasmount_core::FileSystem;
+use wasmount_core::fs::ReadRequest;
 use wasmount_core::objects::ObjectFsConfig;
 use wasmount_core::read::ReadConfig;
 use wasmount_core::testing::{
@@ -55,7 +56,7 @@ async fn many_readers_on_many_threads_in_little_memory() {
                 let mut at = random.below(size);
                 for _ in 0..20 + random.below(60) {
                     let length = 1 + random.below(200_000) as u32;
-                    let read = fs.read(ctx(), fh, at, length);
+                    let read = fs.read(ctx(), fh, ReadRequest::pages(at, length));
                     // Some callers lose their patience.
                     let patience = Duration::from_micros(if random.percent(10) { 300 } else { 30_000_000 });
                     if let Ok(data) = tokio::time::timeout(patience, read).await {

@@ -23,6 +23,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
+use wasmount_core::fs::ReadRequest;
 use wasmount_types::{Blame, ErrorKind, Ino};
 
 /// Answers the kernel from a core file system.
@@ -99,10 +100,11 @@ impl Filesystem for Adapter {
         offset: u64,
         size: u32,
         _flags: OpenFlags,
-        _lock_owner: Option<LockOwner>,
+        lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.read_file(request, ino, fh, (offset, size), reply);
+        let wanted = ReadRequest { offset, size, kept: lock_owner.is_none() };
+        self.read_file(request, ino, fh, wanted, reply);
     }
 
     fn lseek(

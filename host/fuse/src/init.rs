@@ -39,7 +39,7 @@ const MINOR: u32 = 40;
 const ALWAYS: InitFlags = InitFlags::FUSE_ASYNC_READ.union(InitFlags::FUSE_BIG_WRITES);
 
 /// What is taken where the kernel has it. An older one lacks some: it works without.
-const WANTED: [InitFlags; 6] = [
+const WANTED: [InitFlags; 7] = [
     // READs larger than 128 KiB.
     InitFlags::FUSE_MAX_PAGES,
     // Attributes come with the listing at no cost, so one pass serves `ls -l`.
@@ -49,6 +49,8 @@ const WANTED: [InitFlags; 6] = [
     // Pages stay until they are dropped from here, whatever becomes of attributes: a node stands for one version, or its
     // file system says when it changes.
     InitFlags::FUSE_EXPLICIT_INVAL_DATA,
+    // A file of which the kernel keeps nothing can be mapped all the same.
+    InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
     // Where a symbolic link leads never changes in the life of its node.
     InitFlags::FUSE_CACHE_SYMLINKS,
 ];

@@ -9,6 +9,7 @@ use std::time::Duration;
 use support::{Paths, SPACED, ctx, read};
 use wasmount_core::FileSystem;
 use wasmount_core::control::{ControlFs, is_control};
+use wasmount_core::fs::ReadRequest;
 use wasmount_core::ports::{Operation, Operations, ServedFrom};
 use wasmount_observe::metrics::MetricId;
 use wasmount_observe::{Metrics, Observer, control_files};
@@ -43,7 +44,7 @@ impl Mount {
         let fh = self.open(file).await;
         let mut text = Vec::new();
         loop {
-            let data = self.fs.read(ctx(), fh, text.len() as u64, 100).await.unwrap();
+            let data = self.fs.read(ctx(), fh, ReadRequest::direct(text.len() as u64, 100)).await.unwrap();
             if data.bytes.is_empty() {
                 break;
             }
@@ -54,7 +55,7 @@ impl Mount {
     }
 
     async fn lines(&self, fh: Fh) -> String {
-        let data = self.fs.read(ctx(), fh, 0, 1 << 17).await.unwrap();
+        let data = self.fs.read(ctx(), fh, ReadRequest::direct(0, 1 << 17)).await.unwrap();
         String::from_utf8(data.bytes.to_vec()).unwrap()
     }
 }

@@ -116,12 +116,12 @@ impl Fs {
         }
     }
 
-    /// Opens a file.
+    /// Opens a file; `keep`: with the right to keep its bytes, if that can be had.
     ///
     /// # Errors
     /// As [`lookup`](Self::lookup).
-    pub async fn open(&self, vino: Vino) -> Result<OpenFile> {
-        match self.call(|fs, now| fs.open(vino, None, now)).await? {
+    pub async fn open(&self, vino: Vino, keep: bool) -> Result<OpenFile> {
+        match self.call(|fs, now| fs.open(vino, keep, None, now)).await? {
             Answer::Opened { file, pages, immutable, .. } => Ok(OpenFile { file, pages, immutable }),
             other => Err(nonsense(&other)),
         }

@@ -1,4 +1,6 @@
-"""Reads files through memory mappings that stay, for tests: `python3 mapped.py FILE…`.
+"""Reads files through memory mappings, for tests: `python3 mapped.py FILE…`.
+
+The mappings stay, unless `anew` follows the number: then the file is opened and mapped again first.
 
 For each line with a file's number on standard input, one line with the lowest and the highest version among the records of
 16 bytes (number and version, little-endian) that its mapping shows, and whether every record is of that file.
@@ -7,13 +9,22 @@ import mmap
 import struct
 import sys
 
-mappings = []
-for name in sys.argv[1:]:
+
+
+def mapped(name):
     with open(name, "rb") as file:
-        mappings.append(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
+        return mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+
+
+names = sys.argv[1:]
+mappings = [mapped(name) for name in names]
 print("ready", flush=True)
 for line in sys.stdin:
-    number = int(line)
+    number, *anew = line.split()
+    number = int(number)
+    if anew:
+        mappings[number].close()
+        mappings[number] = mapped(names[number])
     shown = mappings[number][:]
     records = list(struct.iter_unpack("<QQ", shown[:len(shown) // 16 * 16]))
     versions = [version for _, version in records]

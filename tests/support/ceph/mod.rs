@@ -19,6 +19,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
+use crate::bounded::{RECOVERY, wait_for};
 use crate::listing::path_of_hex;
 use crate::mount::Launch;
 use crate::paths;
@@ -129,13 +130,22 @@ impl Cluster {
     /// As [`Self::start`], or when the tree cannot be made.
     pub fn with_files(setup: &Setup, tree: Tree) -> Result<Self> {
         let cluster = Self::of(setup)?;
+        cluster.fill(tree)?;
+        Ok(cluster)
+    }
+
+    /// Makes the tree of `tests/servers/ceph-files` in a file system that is empty.
+    ///
+    /// # Errors
+    /// When it cannot be made; the message carries what the script said.
+    pub fn fill(&self, tree: Tree) -> Result<()> {
         let mut command = script("ceph-files");
-        command.arg(cluster.dir());
+        command.arg(self.dir());
         if tree == Tree::Small {
             command.arg("small");
         }
         succeed(&mut command)?;
-        Ok(cluster)
+        Ok(())
     }
 
     /// The one cluster with the whole tree and default modes that all tests of a binary share. They leave the tree as it is.
@@ -258,6 +268,22 @@ impl Cluster {
     /// When there is no such daemon.
     pub fn daemon(&self, name: &str, action: &str) -> Result<()> {
         succeed(script("ceph").arg("daemon").arg(self.dir()).args([name, action])).map(drop)
+    }
+
+    /// Waits until Ceph has nothing to say against its file system's clients, and nothing waits for any of them: after a fault somebody may just be
+    /// coming back.
+    ///
+    /// # Errors
+    /// With what `ceph health detail` says.
+    pub fn has_no_complaint(&self) -> Result<()> {
+        // Clients that do not give back what they are asked for, old requests that they never end, requests that wait for them; `MDSMonitor.cc`, `mds/Beacon.cc`.
+        let codes = ["MDS_CLIENT", "MDS_SLOW_REQUEST", "MDS_TRIM", "MDS_CACHE_OVERSIZED"];
+        let mut said = String::new();
+        wait_for("Ceph has no complaint", RECOVERY, || {
+            said = self.run("ceph", &["health", "detail"]).ok()?;
+            (!codes.iter().any(|code| said.contains(code))).then_some(())
+        })
+        .with_context(|| said)
     }
 
     /// What `tests/servers/ceph-images` has made.

@@ -21,6 +21,9 @@ use crate::prng::Prng;
 /// No multiple of a page: the last one is partly beyond the end.
 const RECORDS: usize = 12_345;
 
+/// Failures that are shown of many.
+const FAILURES_SHOWN: usize = 50;
+
 /// How the readers reach the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Via {
@@ -30,6 +33,8 @@ pub enum Via {
     Held,
     /// Mapped once.
     Mapped,
+    /// Opened and mapped for each look, which may be while the writer has it open.
+    Remapped,
 }
 
 /// What errors of reading are worth.
@@ -172,12 +177,13 @@ impl Tagged {
     /// Stops writer and readers.
     ///
     /// # Errors
-    /// With the first failure that was seen.
+    /// With the first failures that were seen.
     pub fn stop(mut self) -> Result<Seen> {
         self.finish();
         let seen = self.so_far();
-        if let Some(first) = seen.failures.first() {
-            bail!("{} failures, first: {first}", seen.failures.len());
+        if !seen.failures.is_empty() {
+            let some = seen.failures.iter().take(FAILURES_SHOWN).map(|failure| format!("\n  {failure}"));
+            bail!("{} failures, first:{}", seen.failures.len(), some.collect::<String>());
         }
         Ok(seen)
     }
@@ -254,7 +260,8 @@ struct Reader {
 impl Reader {
     fn new(shared: &Arc<Shared>, directory: &Path, count: usize, via: Via, errors: Errors) -> Result<Self> {
         let files: Vec<_> = (0..count).map(|number| directory.join(name(number))).collect();
-        let mapped = if via == Via::Mapped { Some(Mapped::start(&files)?) } else { None };
+        let maps = matches!(via, Via::Mapped | Via::Remapped);
+        let mapped = if maps { Some(Mapped::start(&files)?) } else { None };
         let held = files.iter().map(|_| None).collect();
         Ok(Self { shared: Arc::clone(shared), files, held, mapped, via, errors })
     }
@@ -302,7 +309,8 @@ impl Reader {
                 };
                 file.read_exact_at(&mut bytes, 0)?;
             }
-            Via::Mapped => return self.mapped.as_mut().context("a mapping")?.look(number),
+            Via::Mapped => return self.mapped.as_mut().context("a mapping")?.look(number, ""),
+            Via::Remapped => return self.mapped.as_mut().context("a mapping")?.look(number, " anew"),
         }
         versions_in(number, &bytes)
     }
@@ -342,8 +350,8 @@ impl Mapped {
         Ok(line)
     }
 
-    fn look(&mut self, number: usize) -> Result<(u64, u64)> {
-        writeln!(self.requests, "{number}")?;
+    fn look(&mut self, number: usize, how: &str) -> Result<(u64, u64)> {
+        writeln!(self.requests, "{number}{how}")?;
         let line = self.line()?;
         let mut words = line.split_whitespace();
         let mut version = || words.next().and_then(|word| word.parse().ok()).context("a version");
@@ -367,7 +375,7 @@ mod tests {
 
     use super::{Errors, RECORDS, Tagged, Via, bytes_of, versions_in};
 
-    const WAYS: &[Via] = &[Via::Open, Via::Held, Via::Mapped];
+    const WAYS: &[Via] = &[Via::Open, Via::Held, Via::Mapped, Via::Remapped];
 
     #[test]
     fn one_file_system_is_coherent_with_itself() {

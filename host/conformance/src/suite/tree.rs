@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use wasmount_core::FileSystem;
 use wasmount_core::fs::ReadDir;
+use wasmount_core::fs::ReadRequest;
 use wasmount_core::mounts::MountTable;
 use wasmount_types::{Error, Fh, FileKind, Ino, Name, ObjectKey};
 
@@ -56,7 +57,8 @@ impl Tree {
         let fh: Fh = self.0.open(within(PATIENCE), ino).await?.fh;
         let mut bytes = Vec::new();
         while (bytes.len() as u64) < size {
-            let part = self.0.read(within(PATIENCE), fh, bytes.len() as u64, piece).await?.bytes;
+            let part =
+                self.0.read(within(PATIENCE), fh, ReadRequest::pages(bytes.len() as u64, piece)).await?.bytes;
             if part.is_empty() {
                 break;
             }

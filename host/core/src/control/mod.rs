@@ -17,7 +17,7 @@ pub use file::{Content, ControlFile, ControlStream, TextFile};
 pub use nodes::is_control;
 
 use crate::FileSystem;
-use crate::fs::{DirEntry, Entry, FsStats, OpenDirectory, OpenFile, ReadData, ReadDir, Seek};
+use crate::fs::{DirEntry, Entry, FsStats, OpenDirectory, OpenFile, ReadData, ReadDir, ReadRequest, Seek};
 use crate::ports::{BoxFuture, KernelPages, ServedFrom};
 use bytes::Bytes;
 use handles::{Handles, Open, RootHandles};
@@ -142,17 +142,11 @@ impl FileSystem for ControlFs {
         self.inner.open(ctx, ino)
     }
 
-    fn read(
-        &self,
-        ctx: RequestCtx,
-        fh: Fh,
-        offset: u64,
-        size: u32,
-    ) -> BoxFuture<'_, Result<ReadData, Error>> {
+    fn read(&self, ctx: RequestCtx, fh: Fh, wanted: ReadRequest) -> BoxFuture<'_, Result<ReadData, Error>> {
         if Handles::owns(fh) {
-            return Box::pin(self.read_control(ctx, fh, offset, size));
+            return Box::pin(self.read_control(ctx, fh, wanted.offset, wanted.size));
         }
-        self.inner.read(ctx, fh, offset, size)
+        self.inner.read(ctx, fh, wanted)
     }
 
     fn seek(&self, ctx: RequestCtx, fh: Fh, offset: u64, what: Seek) -> BoxFuture<'_, Result<u64, Error>> {

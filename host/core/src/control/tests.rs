@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use super::*;
+use crate::fs::ReadRequest;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -71,8 +72,7 @@ impl FileSystem for Inner {
         &self,
         _ctx: RequestCtx,
         fh: Fh,
-        offset: u64,
-        size: u32,
+        ReadRequest { offset, size, .. }: ReadRequest,
     ) -> BoxFuture<'_, Result<ReadData, Error>> {
         self.note(format!("read {} {offset} {size}", fh.0));
         answer(Ok(ReadData { bytes: Bytes::from_static(b"inner"), from: ServedFrom::Origin }))
@@ -282,7 +282,7 @@ async fn a_text_is_as_it_was_at_the_open() {
     {
         let mut text = Vec::new();
         loop {
-            let data = fs.read(ctx(0), open.fh, text.len() as u64, 5).await.unwrap();
+            let data = fs.read(ctx(0), open.fh, ReadRequest::direct(text.len() as u64, 5)).await.unwrap();
             if data.bytes.is_empty() {
                 break;
             }
@@ -290,9 +290,14 @@ async fn a_text_is_as_it_was_at_the_open() {
         }
         assert_eq!(String::from_utf8(text).unwrap(), want);
     }
-    assert!(fs.read(ctx(0), first.fh, u64::MAX, u32::MAX).await.unwrap().bytes.is_empty());
+    assert!(
+        fs.read(ctx(0), first.fh, ReadRequest::direct(u64::MAX, u32::MAX)).await.unwrap().bytes.is_empty()
+    );
     fs.release(first.fh);
-    assert_eq!(fs.read(ctx(0), first.fh, 0, 5).await.unwrap_err().kind, ErrorKind::Invalid);
+    assert_eq!(
+        fs.read(ctx(0), first.fh, ReadRequest::direct(0, 5)).await.unwrap_err().kind,
+        ErrorKind::Invalid
+    );
 }
 
 #[tokio::test]
@@ -301,7 +306,7 @@ async fn a_stream_goes_on_whatever_the_offset_and_ends_at_the_close() {
     let ino = find(&fs, 0, "stream").await.unwrap().attr.ino;
     let open = fs.open(ctx(0), ino).await.unwrap();
     for (offset, want) in [(0, "0\n"), (0, "1\n"), (999, "2\n")] {
-        assert_eq!(fs.read(ctx(0), open.fh, offset, 4096).await.unwrap().bytes, want);
+        assert_eq!(fs.read(ctx(0), open.fh, ReadRequest::direct(offset, 4096)).await.unwrap().bytes, want);
     }
     assert!(!closed.load(Ordering::SeqCst));
     fs.release(open.fh);
@@ -315,7 +320,7 @@ async fn handles_are_limited_and_of_one_kind() {
     let file = find(&fs, 0, "text").await.unwrap().attr.ino;
     assert_eq!(fs.open(ctx(0), directory).await.unwrap_err().kind, ErrorKind::IsDirectory);
     let dir = fs.opendir(ctx(0), directory).await.unwrap().fh;
-    assert_eq!(fs.read(ctx(0), dir, 0, 1).await.unwrap_err().kind, ErrorKind::Invalid);
+    assert_eq!(fs.read(ctx(0), dir, ReadRequest::direct(0, 1)).await.unwrap_err().kind, ErrorKind::Invalid);
     let mut open = Vec::new();
     let refused = loop {
         match fs.open(ctx(0), file).await {
@@ -340,7 +345,7 @@ async fn everything_else_is_passed_on_unchanged() {
     fs.getattr(ctx(9), Ino::ROOT).await.unwrap();
     let open = fs.open(ctx(9), Ino(256)).await.unwrap();
     assert!(open.keep_cache && !open.direct_io);
-    let data = fs.read(ctx(9), open.fh, 10, 20).await.unwrap();
+    let data = fs.read(ctx(9), open.fh, ReadRequest::direct(10, 20)).await.unwrap();
     assert_eq!(data.from, ServedFrom::Origin);
     fs.release(open.fh);
     assert!(fs.opendir(ctx(9), Ino(777)).await.unwrap().keep_cache);

@@ -11,14 +11,14 @@
 //!    may be what the kernel waits for: it is answered, and noted again.
 //! 3. When nothing is noted any more the right is gone, and what was held back goes on.
 //!
-//! A page that the kernel keeps is seen by whoever comes later, and by those who have mapped it without asking anybody. So, where the store gives the right to whoever
-//! insists (`gives_for_a_moment`), **a READ of a file that was opened for the kernel to cache is answered under the right only**: it asks for it first (`acquire`), and may get
-//! it for no longer than until a writer wants it back. That does not matter, because a right that is being lost is still held. Whichever comes
-//! first ends the waiting: the right is taken, or it is being lost, which is answered at once, since whoever takes it
+//! A page that the kernel keeps is seen by whoever comes later, and by those who have mapped it without asking anybody. So **a READ that fills pages is answered under the
+//! right only**, also one through a file that was opened without it and is mapped (`ReadRequest::kept`). Where the right is not held it is asked for first (`acquire`), with
+//! `keep`, so that a store has others let go of it who write; it may be had for no longer than until one of them wants it back. That does not matter, because a right
+//! that is being lost is still held. Whichever comes first ends the waiting: the right is taken, or it is being lost, which is answered at once, since whoever takes it
 //! back waits for the page of this READ; in both cases the page is gone before the store is told. A READ counts as under way from before it asks, so
-//! nothing ends while it is between the two.
+//! nothing ends while it is between the two. One task asks for all READs; none of them waits for it for longer than a few seconds.
 //!
-//! Another store may refuse the right for as long as others write. Then each range is noted, and dropped a moment later. Such a page may be old: the store
+//! A store may refuse the right for as long as others write. Then each range is noted, and dropped a moment later. Such a page may be old: the store
 //! cannot see to it that nobody reads it meanwhile, and neither can we.
 
 mod losing;
@@ -50,8 +50,6 @@ pub(super) struct Data {
     state: Mutex<State>,
     changed: Notify,
     drops: AsyncMutex<()>,
-    /// Whoever asks for the right asks for all.
-    asks: AsyncMutex<()>,
 }
 
 #[derive(Default)]
@@ -78,6 +76,8 @@ struct State {
     lagging: bool,
     /// How many times the right is being lost at the moment. Until that has ended, it is still held.
     losing: usize,
+    /// Somebody asks for the right, for all READs that need it.
+    asked_for: bool,
     /// When the right was refused last.
     refused: Option<Instant>,
     /// When it was asked for last on behalf of somebody for whom the kernel keeps nothing.
@@ -101,13 +101,7 @@ struct Underway {
 
 impl Data {
     pub(super) fn new(source: Arc<NodeSource>) -> Self {
-        Self {
-            source,
-            state: Mutex::default(),
-            changed: Notify::new(),
-            drops: AsyncMutex::default(),
-            asks: AsyncMutex::default(),
-        }
+        Self { source, state: Mutex::default(), changed: Notify::new(), drops: AsyncMutex::default() }
     }
 
     /// How often the right was lost so far. To be asked before the store is asked for the right.

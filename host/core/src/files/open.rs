@@ -91,18 +91,15 @@ impl FileFs {
         let begun = match shared.filter(|_| self.caps.coherence == Coherence::Pushed) {
             // Whoever opened it has the right, and it is for all.
             Some(file) => Some(Begun { file, same: true }),
-            None => self.begin(ctx, node, data).await?,
+            None => self.begin(ctx, node, data, false).await?,
         };
-        // A store that gives the right to whoever insists is asked when the file is read.
-        let bypass = || data.source.opening().is_none_or(|opening| opening.cache.bypass);
-        open.direct = begun.is_none() && (!self.store.gives_for_a_moment() || bypass());
+        // Nobody is asked to let go of a file because it is opened. Where it is mapped, the right is asked for with each page.
+        open.direct = begun.is_none();
         let backing = match &begun {
             Some(begun) if self.is_immutable(data) => self.reading.backing(&begun.file).await,
             _ => None,
         };
-        // Where the right is not held now, the kernel has only what is about to be dropped.
-        let nothing_old = !open.direct && self.caps.coherence == Coherence::Pushed && !self.is_ending();
-        Ok(OpenedNode { open, keep_cache: begun.map_or(nothing_old, |begun| begun.same), backing })
+        Ok(OpenedNode { open, keep_cache: begun.is_some_and(|begun| begun.same), backing })
     }
 
     /// Opens a file that the kernel has open already; the store is asked when it is read. `direct`: as the kernel has it open.
@@ -119,15 +116,16 @@ impl FileFs {
         data.source.opening().is_some_and(|opening| opening.cache.immutable)
     }
 
-    /// Opens a file at the store, and takes the right to keep what is read if it is given.
+    /// Opens a file at the store, and takes the right to keep what is read if it is given; `insists`: others are asked to let go of it.
     pub(super) async fn begin(
         &self,
         ctx: RequestCtx,
         node: &Node,
         data: &Data,
+        insists: bool,
     ) -> Result<Option<Begun>, Error> {
         let version = data.version();
-        let opened = self.store.open(ctx, node.of.number);
+        let opened = self.store.open(ctx, node.of.number, insists);
         let opened = bounded(self.clock(), ctx, "opening a file", opened).await?;
         let opening = Opening::new(self.store.clone(), opened.handle, opened.cache);
         data.source.set(Some(opening.clone()));

@@ -3,8 +3,8 @@
 use super::data::Data;
 use super::source::Opening;
 use super::{FileFs, Node, OpenNode};
-use crate::fs::{ReadData, Seek};
-use crate::ports::ServedFrom;
+use crate::fs::{ReadData, ReadRequest, Seek};
+use crate::ports::{Coherence, ServedFrom};
 use crate::wait::bounded;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,41 +13,41 @@ use wasmount_types::{Blame, Error, ErrorKind, RequestCtx};
 /// Handles tried for one request: the one that is there, and a fresh one if that turns out to be stale.
 const ATTEMPTS: u32 = 2;
 
-/// First pause before the right is asked for again that was refused; doubles.
-const FIRST_PAUSE: Duration = Duration::from_millis(1);
-/// Longest such pause.
-const LAST_PAUSE: Duration = Duration::from_millis(20);
-/// How long the right is asked for again: a store that was just told that it is lost needs a moment.
-const REFUSING: Duration = Duration::from_millis(200);
-/// How long an answer is waited for. A client that writes and does not let go is not waited for as long as the store does.
+/// How long the right is waited for. A client that writes and does not let go is not waited for as long as the store does.
 const ACQUIRING: Duration = Duration::from_secs(5);
 
 impl FileFs {
-    /// At most `size` bytes from `offset`, fewer only at the end of the file.
+    /// Bytes; fewer than wanted only at the end of the file.
     pub(crate) async fn read(
         &self,
         ctx: RequestCtx,
         open: &OpenNode,
-        offset: u64,
-        size: u32,
+        wanted: ReadRequest,
     ) -> Result<ReadData, Error> {
         let data = self.data_of(&open.node);
+        let ReadRequest { offset, size, kept } = wanted;
+        let kept = kept || !open.direct;
         let mut attempt = 1;
         loop {
             let mut through = None;
             let outcome = bounded(self.clock(), ctx, "a read", async {
-                let mut admission = data.admit(offset..offset.saturating_add(size.into()), open.direct).await;
-                if !open.direct {
-                    self.acquire(ctx, &open.node, data).await;
+                let mut admission = None;
+                if kept {
+                    admission = Some(data.admit(offset..offset.saturating_add(size.into())).await);
+                    self.acquire(&open.node, data).await;
                 }
-                let opening = through.insert(self.ready(ctx, open, data).await?);
-                admission.begin();
+                let opening = through.insert(self.ready(ctx, open, data, kept).await?);
+                if let Some(admission) = &mut admission {
+                    admission.begin();
+                }
                 let outcome = match open.reader(data) {
                     Some(reader) => reader.read(ctx, offset, size).await.map(|bytes| (bytes, false)),
                     None => self.read_through(ctx, opening, offset, size).await.map(|bytes| (bytes, true)),
                 };
                 outcome.map(|(bytes, uncovered)| {
-                    admission.answered(uncovered);
+                    if let Some(admission) = &mut admission {
+                        admission.answered(uncovered);
+                    }
                     bytes
                 })
             })
@@ -66,73 +66,62 @@ impl FileFs {
 
     /// What a file is read through: opened again if it is not open, or if the right to keep what is read may have come back to one for whom the kernel
     /// keeps nothing.
-    async fn ready(&self, ctx: RequestCtx, open: &OpenNode, data: &Data) -> Result<Arc<Opening>, Error> {
-        let due = open.direct && data.is_due(self.clock().now());
+    async fn ready(
+        &self,
+        ctx: RequestCtx,
+        open: &OpenNode,
+        data: &Data,
+        kept: bool,
+    ) -> Result<Arc<Opening>, Error> {
+        let due = !kept && data.is_due(self.clock().now());
         match data.source.opening() {
             Some(opening) if !due => return Ok(opening),
             Some(opening) => {
-                if let Err(error) = self.begin(ctx, &open.node, data).await {
+                if let Err(error) = self.begin(ctx, &open.node, data, false).await {
                     tracing::debug!(mount = %self.context.id, %error, "the right to keep what is read was not given");
                     return Ok(opening);
                 }
             }
-            None => drop(self.begin(ctx, &open.node, data).await?),
+            None => drop(self.begin(ctx, &open.node, data, false).await?),
         }
         data.source.opening().ok_or_else(|| Error::stale(self.path(&open.node)))
     }
 
     /// Sees to it that the right to keep what is read is held, or is being lost, which is as good ([`data`](super::data) says why). Whoever writes the file has to let
     /// go of it for that, so this may take as long as he takes; if the store refuses, it ends all the same.
-    async fn acquire(&self, ctx: RequestCtx, node: &Node, data: &Data) {
+    async fn acquire(&self, node: &Arc<Node>, data: &Data) {
         let now = || self.clock().now();
-        if !self.store.gives_for_a_moment() {
-            // Nothing is to be had by insisting.
-            if data.is_due(now())
-                && let Err(error) = self.begin(ctx, node, data).await
-            {
-                tracing::debug!(mount = %self.context.id, %error, "the right to keep what is read was not given");
+        let settled = async {
+            while !data.settled(now).await {
+                // Not a part of any READ: it goes on for the others when one is given up.
+                let (Some(fs), node) = (self.me.upgrade(), node.clone()) else { return };
+                self.context.spawn.spawn(Box::pin(async move { fs.ask_for_right(&node).await }));
             }
-            return;
-        }
-        let Some(_turn) = data.asks(now).await else { return };
-        let asking = async {
-            let mut pause = FIRST_PAUSE;
-            let until = tokio::time::Instant::now() + REFUSING;
-            loop {
-                match self.ask_for_right(ctx, node, data).await {
-                    Ok(true) => return,
-                    Ok(false) if tokio::time::Instant::now() < until => {}
-                    Ok(false) => break,
-                    Err(error) => {
-                        tracing::debug!(mount = %self.context.id, %error, "the right to keep what is read was not given");
-                        break;
-                    }
-                }
-                // It may have been given and lost again, and the store is being told so just now.
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LAST_PAUSE);
-            }
-            data.refused(now());
         };
-        tokio::select! {
-            biased;
-            () = data.settled(now) => {}
-            in_time = tokio::time::timeout(ACQUIRING, asking) => {
-                if in_time.is_err() {
-                    data.refused(now());
-                }
-            }
+        if tokio::time::timeout(ACQUIRING, settled).await.is_err() {
+            data.refused(now());
         }
     }
 
-    /// Asks once. Whether it is given.
-    async fn ask_for_right(&self, ctx: RequestCtx, node: &Node, data: &Data) -> Result<bool, Error> {
-        if self.begin(ctx, node, data).await?.is_some() {
-            return Ok(true);
+    /// Asks for the right until it is given or refused.
+    async fn ask_for_right(&self, node: &Node) {
+        let data = self.data_of(node);
+        let _asking = data.asking_for_right();
+        let ctx = RequestCtx::internal(self.clock().now() + self.context.request_timeout);
+        loop {
+            let version = data.version();
+            match self.begin(ctx, node, data, self.caps.coherence == Coherence::Pushed).await {
+                Ok(Some(_)) => return,
+                // Given, and lost before it was here.
+                Ok(None) if data.version() != version && ctx.deadline > self.clock().now() => {}
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::debug!(mount = %self.context.id, %error, "the right to keep what is read was not given");
+                    break;
+                }
+            }
         }
-        // A store that lets others write has to make them pause to say how the file is at this moment, and can give the right with that.
-        self.ask_attributes(ctx, node, None).await?;
-        Ok(self.begin(ctx, node, data).await?.is_some())
+        data.refused(self.clock().now());
     }
 
     /// Bytes straight from the store.
@@ -166,7 +155,7 @@ impl FileFs {
         let data = self.data_of(&open.node);
         let mut attempt = 1;
         loop {
-            let opening = self.ready(ctx, open, data).await?;
+            let opening = self.ready(ctx, open, data, false).await?;
             if !self.caps.seek {
                 let size = self.known_attributes(ctx, &open.node, Some(&opening)).await?.size;
                 return seek_in_data(size, offset, what);

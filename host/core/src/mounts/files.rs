@@ -160,20 +160,19 @@ impl MountTable {
         &self,
         ctx: RequestCtx,
         fh: Fh,
-        offset: u64,
-        size: u32,
+        wanted: fs::ReadRequest,
     ) -> Result<fs::ReadData, Error> {
         let open = self.files.get(fh)?;
         let open = match &*open {
             Open::Path(open) => open,
-            Open::Node(open) => return self.read_node(ctx, open, offset, size).await,
+            Open::Node(open) => return self.read_node(ctx, open, wanted).await,
         };
         let mount: Arc<Mount> = self.mount(open.mount)?;
         let volume = mount.volume(ctx).await?;
         let mut attempt = 1;
         let outcome = loop {
             let outcome = match self.reader(ctx, open, &volume).await {
-                Ok(reader) => reader.read(ctx, offset, size).await,
+                Ok(reader) => reader.read(ctx, wanted.offset, wanted.size).await,
                 Err(error) => Err(error),
             };
             let outcome = self.noted(&mount, &volume, outcome);

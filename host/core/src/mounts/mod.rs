@@ -25,7 +25,9 @@ pub use layout::{Layout, Place};
 pub use state::MountState;
 pub use table::MountTable;
 
-use crate::fs::{DirEntry, Entry, FileSystem, FsStats, OpenDirectory, OpenFile, ReadData, ReadDir, Seek};
+use crate::fs::{
+    DirEntry, Entry, FileSystem, FsStats, OpenDirectory, OpenFile, ReadData, ReadDir, ReadRequest, Seek,
+};
 use crate::ports::{BoxFuture, KernelPages};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -57,14 +59,8 @@ impl FileSystem for MountTable {
         Box::pin(self.open_file(ctx, ino))
     }
 
-    fn read(
-        &self,
-        ctx: RequestCtx,
-        fh: Fh,
-        offset: u64,
-        size: u32,
-    ) -> BoxFuture<'_, Result<ReadData, Error>> {
-        Box::pin(self.read_file(ctx, fh, offset, size))
+    fn read(&self, ctx: RequestCtx, fh: Fh, wanted: ReadRequest) -> BoxFuture<'_, Result<ReadData, Error>> {
+        Box::pin(self.read_file(ctx, fh, wanted))
     }
 
     fn seek(&self, ctx: RequestCtx, fh: Fh, offset: u64, what: Seek) -> BoxFuture<'_, Result<u64, Error>> {

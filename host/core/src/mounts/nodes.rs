@@ -4,7 +4,7 @@ use super::files::Open;
 use super::table::{MountTable, Target};
 use super::volume::Opened;
 use crate::files::{FileFs, Node, OpenNode, OpenedNode};
-use crate::fs::{self, Entry, FsStats, ReadData, Seek};
+use crate::fs::{self, Entry, FsStats, ReadData, ReadRequest, Seek};
 use crate::inode::StoreNode;
 use bytes::Bytes;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -180,11 +180,10 @@ impl MountTable {
         &self,
         ctx: RequestCtx,
         open: &OwnFile,
-        offset: u64,
-        size: u32,
+        wanted: ReadRequest,
     ) -> Result<ReadData, Error> {
         let (fs, file) = self.current(ctx, open).await?;
-        self.noted_at(open.mount, &fs, fs.read(ctx, &file, offset, size).await)
+        self.noted_at(open.mount, &fs, fs.read(ctx, &file, wanted).await)
     }
 
     pub(super) async fn seek_node(

@@ -233,12 +233,6 @@ pub trait FileStore: Send + Sync + 'static {
     /// What it can do.
     fn capabilities(&self) -> FileCapabilities;
 
-    /// Whether the right to keep a file that others write is given, for a moment at least, to whoever asks for its attributes and opens it. Then nothing that the
-    /// kernel keeps need be read without it.
-    fn gives_for_a_moment(&self) -> bool {
-        false
-    }
-
     /// From now on `events` is told what changes. Called once, before anything else.
     fn subscribe(&self, events: Arc<dyn FileEvents>);
 
@@ -264,8 +258,9 @@ pub trait FileStore: Send + Sync + 'static {
     /// Target of a symbolic link.
     fn read_link(&self, ctx: RequestCtx, node: NodeNumber) -> BoxFuture<'_, Result<Bytes, Error>>;
 
-    /// Opens a file for reading.
-    fn open(&self, ctx: RequestCtx, node: NodeNumber) -> BoxFuture<'_, Result<Opened, Error>>;
+    /// Opens a file for reading. `keep`: what is read through it the kernel will keep, so [`CachePolicy::keep`] is to be had if it can be, also from others who
+    /// write the file and have to be asked to let go of it. It may be taken back as soon as it is given. Without `keep` nobody is asked to let go.
+    fn open(&self, ctx: RequestCtx, node: NodeNumber, keep: bool) -> BoxFuture<'_, Result<Opened, Error>>;
 
     /// Bytes from `offset`, at most [`FileCapabilities::max_read`]; fewer than `length` only at the end of the file, none beyond it.
     ///

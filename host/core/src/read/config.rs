@@ -70,7 +70,7 @@ impl Default for ReadConfig {
             memory: 256 * MIB,
             exact_reads: 8,
             fill_after: 128,
-            amplification: 256,
+            amplification: 512,
             keep_kernel: 4 * GIB,
             keep_disk: 16 * GIB,
             siblings: 8,

@@ -58,8 +58,8 @@ pub struct FilesOptions {
     pub delay_us: u64,
     /// Largest read.
     pub max_read: u32,
-    /// Whether the right to content that somebody else has open for writing is given for a moment to whoever asks for attributes or opens, and taken back
-    /// at once, as Ceph does; otherwise it is refused.
+    /// Whether the right to content that somebody else has open for writing is given for a moment to whoever opens it to keep it, and taken back soon,
+    /// as Ceph does; otherwise it is refused.
     pub momentary: bool,
 }
 
@@ -336,16 +336,19 @@ impl MemoryFiles {
         }
     }
 
-    fn open_node(&self, node: NodeNumber, right: fn(u64) -> Right) -> Result<Opened, Error> {
+    fn open_node(&self, node: NodeNumber, right: fn(u64) -> Right, insists: bool) -> Result<Opened, Error> {
         let mut state = self.lock();
         self.attributes_of(&state, node.0)?;
         let contended = state.contended.contains(&node.0);
         let (keep, bypass) = if contended {
-            // A right that is had at this moment is one for all; to open a file asks nobody to let go of it.
+            if insists {
+                self.give_for_a_moment(&mut state, node.0);
+            }
+            // A right that is had at this moment is one for all.
             let keep = self.options.momentary
                 && state.given.contains(&Right::Data(node.0))
                 && !state.leaving.contains_key(&Right::Data(node.0));
-            (keep, !keep && !self.options.momentary)
+            (keep, !keep)
         } else {
             (self.give(&mut state, right(node.0)) > 0, false)
         };
@@ -387,10 +390,6 @@ impl FileStore for MemoryFiles {
             max_read: self.options.max_read,
             max_name: 255,
         }
-    }
-
-    fn gives_for_a_moment(&self) -> bool {
-        self.options.momentary
     }
 
     fn subscribe(&self, events: Arc<dyn FileEvents>) {
@@ -445,9 +444,6 @@ impl FileStore for MemoryFiles {
                 }
                 let attributes = self.attributes_of(&state, node.0)?;
                 let attributes_ms = self.give(&mut state, Right::Attributes(node.0));
-                if state.contended.contains(&node.0) {
-                    self.give_for_a_moment(&mut state, node.0);
-                }
                 AttributesAnswer { attributes, attributes_ms }
             };
             self.delay("answer").await;
@@ -463,10 +459,14 @@ impl FileStore for MemoryFiles {
         })
     }
 
-    fn open(&self, _ctx: RequestCtx, node: NodeNumber) -> BoxFuture<'_, Result<Opened, Error>> {
+    fn open(&self, _ctx: RequestCtx, node: NodeNumber, keep: bool) -> BoxFuture<'_, Result<Opened, Error>> {
         Box::pin(async move {
             self.delay("open").await;
-            let opened = Some(self.open_node(node, Right::Data)?);
+            // What is just being lost can be given again after that only.
+            while keep && self.options.momentary && self.lock().leaving.contains_key(&Right::Data(node.0)) {
+                tokio::time::sleep(Duration::from_micros(100)).await;
+            }
+            let opened = Some(self.open_node(node, Right::Data, keep)?);
             Unanswered { store: self, opened }.answer().await
         })
     }
@@ -518,7 +518,7 @@ impl FileStore for MemoryFiles {
     fn open_directory(&self, _ctx: RequestCtx, node: NodeNumber) -> BoxFuture<'_, Result<Opened, Error>> {
         Box::pin(async move {
             self.delay("open_directory").await;
-            let opened = Some(self.open_node(node, Right::Listing)?);
+            let opened = Some(self.open_node(node, Right::Listing, false)?);
             Unanswered { store: self, opened }.answer().await
         })
     }

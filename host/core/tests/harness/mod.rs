@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use wasmount_core::fs::ReadData;
+use wasmount_core::fs::ReadRequest;
 use wasmount_core::fs::{Entry, ReadDir};
 use wasmount_core::mounts::{MountConfig, MountTable, MountTableConfig, Place};
 use wasmount_core::objects::ObjectFsConfig;
@@ -137,7 +138,7 @@ pub async fn cat(fs: &MountTable, ino: Ino, size: u32) -> Result<Vec<u8>, Error>
     let open = fs.open(ctx(), ino).await?;
     let mut content = Vec::new();
     let outcome = loop {
-        match fs.read(ctx(), open.fh, content.len() as u64, size).await {
+        match fs.read(ctx(), open.fh, ReadRequest::pages(content.len() as u64, size)).await {
             Err(error) => break Err(error),
             Ok(ReadData { bytes, .. }) => {
                 content.extend_from_slice(&bytes);

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use wasmount_core::FileSystem;
-use wasmount_core::fs::{Entry, ReadDir};
+use wasmount_core::fs::{Entry, ReadDir, ReadRequest};
 use wasmount_core::mounts::MountTable;
 use wasmount_core::ports::{BoxFuture, Clock, KernelPages, SystemClock};
 use wasmount_core::testing::Random;
@@ -215,10 +215,10 @@ impl Kernel {
         self.fs().release(file.fh);
     }
 
-    /// Bytes of whole pages, one piece for each.
-    pub async fn read(&self, file: &OpenFile, pages: Range<u64>) -> Result<Vec<Bytes>, Error> {
-        if file.direct {
-            let bytes = self.request(file, pages.clone()).await?;
+    /// Bytes of whole pages, one piece for each. `mapped`: by touching memory.
+    pub async fn read(&self, file: &OpenFile, pages: Range<u64>, mapped: bool) -> Result<Vec<Bytes>, Error> {
+        if file.direct && !mapped {
+            let bytes = self.request(file, pages.clone(), false).await?;
             return Ok(pieces(&bytes, &pages));
         }
         let mut found = Vec::new();
@@ -228,10 +228,11 @@ impl Kernel {
         Ok(found)
     }
 
-    async fn request(&self, file: &OpenFile, pages: Range<u64>) -> Result<Bytes, Error> {
+    async fn request(&self, file: &OpenFile, pages: Range<u64>, kept: bool) -> Result<Bytes, Error> {
         self.slice().await;
         let size = ((pages.end - pages.start) * PAGE) as u32;
-        Ok(self.fs().read(ctx(), file.fh, pages.start * PAGE, size).await?.bytes)
+        let wanted = ReadRequest { offset: pages.start * PAGE, size, kept };
+        Ok(self.fs().read(ctx(), file.fh, wanted).await?.bytes)
     }
 
     async fn page(&self, file: &OpenFile, page: u64, last: u64) -> Result<Bytes, Error> {
@@ -260,7 +261,7 @@ impl Kernel {
                 changed.await;
                 continue;
             };
-            let answer = self.request(file, missing.clone()).await;
+            let answer = self.request(file, missing.clone(), true).await;
             self.slice().await;
             let mut state = self.lock();
             let inode = state.inodes.get_mut(&file.pin.ino).unwrap();

@@ -6,7 +6,7 @@ use crate::serve::{Asked, Given};
 use fuser::{
     FileHandle, INodeNo, OpenAccMode, OpenFlags, ReplyData, ReplyEmpty, ReplyLseek, ReplyOpen, Request,
 };
-use wasmount_core::fs::Seek;
+use wasmount_core::fs::{ReadRequest, Seek};
 use wasmount_types::{ErrorKind, Fh, Ino};
 
 /// `whence` of `lseek(2)`, numbers of Linux (`include/uapi/linux/fs.h`).
@@ -41,13 +41,14 @@ impl Adapter {
         request: &Request,
         ino: INodeNo,
         fh: FileHandle,
-        (offset, size): (u64, u32),
+        wanted: ReadRequest,
         reply: ReplyData,
     ) {
+        let ReadRequest { offset, size, .. } = wanted;
         self.server.run(
             Asked::new("read", ino).on(fh).range(offset, size),
             request,
-            |fs, ctx| async move { fs.read(ctx, Fh(fh.0), offset, size).await },
+            |fs, ctx| async move { fs.read(ctx, Fh(fh.0), wanted).await },
             move |_, result| match result {
                 Ok(data) => reply::bytes_read(size, &data, reply),
                 Err(error) => {

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 use wasmount_core::FileSystem;
-use wasmount_core::fs::{DirEntry, Entry, FsStats, OpenDirectory, OpenFile, ReadData, ReadDir};
+use wasmount_core::fs::{DirEntry, Entry, FsStats, OpenDirectory, OpenFile, ReadData, ReadDir, ReadRequest};
 use wasmount_core::ports::{BoxFuture, KernelPages, ServedFrom};
 use wasmount_fuse::{MountOptions, Mounted, mount};
 use wasmount_types::{Attr, Blame, Error, ErrorKind, Fh, FileKind, Ino, Name, RequestCtx, Timestamp};
@@ -206,8 +206,7 @@ impl FileSystem for Changing {
         &self,
         _ctx: RequestCtx,
         fh: Fh,
-        offset: u64,
-        size: u32,
+        ReadRequest { offset, size, .. }: ReadRequest,
     ) -> BoxFuture<'_, Result<ReadData, Error>> {
         let ino = fh.0;
         self.count("read", ino);

@@ -15,7 +15,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use wasmount_core::FileSystem;
-use wasmount_core::fs::{DirEntry, Entry, FsStats, OpenDirectory, OpenFile, ReadData, ReadDir, Seek};
+use wasmount_core::fs::{
+    DirEntry, Entry, FsStats, OpenDirectory, OpenFile, ReadData, ReadDir, ReadRequest, Seek,
+};
 use wasmount_core::ports::{BoxFuture, KernelPages, ServedFrom};
 use wasmount_types::{Attr, Blame, Error, ErrorKind, Fh, FileKind, Ino, Name, RequestCtx, Timestamp};
 
@@ -160,8 +162,7 @@ impl FileSystem for Memory {
         &self,
         ctx: RequestCtx,
         fh: Fh,
-        offset: u64,
-        size: u32,
+        ReadRequest { offset, size, .. }: ReadRequest,
     ) -> BoxFuture<'_, Result<ReadData, Error>> {
         Box::pin(async move {
             let ino = fh.0 & 0xffff_ffff;

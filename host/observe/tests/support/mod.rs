@@ -8,7 +8,7 @@ use bytes::Bytes;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use wasmount_core::FileSystem;
-use wasmount_core::fs::{DirEntry, Entry, FsStats, OpenDirectory, OpenFile, ReadData, ReadDir};
+use wasmount_core::fs::{DirEntry, Entry, FsStats, OpenDirectory, OpenFile, ReadData, ReadDir, ReadRequest};
 use wasmount_core::ports::{BoxFuture, Operation, ServedFrom};
 use wasmount_types::{Blame, Error, ErrorKind, Fh, Ino, Name, RequestCtx};
 
@@ -36,7 +36,7 @@ impl FileSystem for Paths {
     fn open(&self, _: RequestCtx, _: Ino) -> BoxFuture<'_, Result<OpenFile, Error>> {
         no()
     }
-    fn read(&self, _: RequestCtx, _: Fh, _: u64, _: u32) -> BoxFuture<'_, Result<ReadData, Error>> {
+    fn read(&self, _: RequestCtx, _: Fh, _: ReadRequest) -> BoxFuture<'_, Result<ReadData, Error>> {
         no()
     }
     fn release(&self, _: Fh) {}

@@ -186,7 +186,7 @@ impl Files {
     /// Those of the file system, or of the objects.
     pub fn read(&self, vino: Vino, offset: u64, length: u64) -> Result<Bytes, FilesError> {
         let Answer::Opened { file, .. } =
-            self.ask(move |fs, deadline, now| fs.open(vino, deadline, now).0)?
+            self.ask(move |fs, deadline, now| fs.open(vino, false, deadline, now).0)?
         else {
             return Err(FilesError::Answer);
         };

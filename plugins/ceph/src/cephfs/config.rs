@@ -1,5 +1,8 @@
 //! What a mount has to know beforehand.
 
+/// What an inode takes in memory, about: with its capability, a name that leads to it, and its places in tables.
+pub const INODE_BYTES: usize = 1024;
+
 /// How the client of a file system behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FsConfig {
@@ -7,6 +10,9 @@ pub struct FsConfig {
     pub idle_inodes: usize,
     /// Inodes kept at all: beyond that, rights are taken back from the user, and inodes forgotten that can be found again by their number.
     pub all_inodes: usize,
+    /// Bytes that all inodes may take, each counted as [`INODE_BYTES`] and what is stored with it (extended attributes, inline data). Beyond that,
+    /// what is stored is let go of, and asked for again when somebody wants it; a quarter is always for that.
+    pub memory: usize,
     /// Names kept of directories whose inodes are not known any more or not yet, and names that do not exist.
     pub absent_names: usize,
     /// Calls at one time; more are refused.
@@ -28,6 +34,7 @@ impl Default for FsConfig {
         Self {
             idle_inodes: 16 * 1024,
             all_inodes: 256 * 1024,
+            memory: 256 << 20,
             absent_names: 16 * 1024,
             calls: 16 * 1024,
             handles: 64 * 1024,

@@ -54,6 +54,10 @@ pub(super) struct Inode {
     pub(super) path: Option<FilePath>,
     /// Its place in the order of use.
     pub(super) used: u64,
+    /// The MDS has told its extended attributes, which were let go of to save memory. It vouches for them all the same.
+    let_go: bool,
+    /// What [`stored`](Self::stored) was when the table looked.
+    pub(super) weighed: usize,
 }
 
 impl Inode {
@@ -102,6 +106,8 @@ impl Inode {
             parents: Vec::new(),
             path: None,
             used: 0,
+            let_go: false,
+            weighed: 0,
         }
     }
 
@@ -129,7 +135,7 @@ impl Inode {
     pub(super) fn attributes_may_be_kept(&self) -> bool {
         self.caps.issued().contains(Caps::ANY_SHARED)
             && !self.held_by_user().intersects(Caps::ANY_SHARED)
-            && self.attributes.xattrs.is_some()
+            && (self.attributes.xattrs.is_some() || self.let_go)
     }
 
     /// Whether bytes, or a listing, may be kept.
@@ -138,10 +144,24 @@ impl Inode {
         self.caps.issued().contains(needed) && !self.held_by_user().intersects(needed) && !self.lacks_inline()
     }
 
-    /// Whether these attributes can be answered without the MDS.
+    /// Whether these attributes can be answered without the MDS. Whoever wants extended attributes and nothing else wants their values.
     pub(super) fn knows(&self, mask: Caps) -> bool {
         let held = self.caps.held().contains(mask & Caps::ANY_SHARED);
-        held && (self.attributes.xattrs.is_some() || !mask.intersects(Caps::XATTR_SHARED))
+        let without = !mask.intersects(Caps::XATTR_SHARED) || (self.let_go && mask != Caps::XATTR_SHARED);
+        held && (self.attributes.xattrs.is_some() || without)
+    }
+
+    /// Bytes of what an MDS stores with it, as far as they are here.
+    pub(super) fn stored(&self) -> usize {
+        let pair = |(name, value): (&Vec<u8>, &Vec<u8>)| name.len() + value.len();
+        let xattrs = self.attributes.xattrs.as_deref().map_or(0, |xattrs| xattrs.iter().map(pair).sum());
+        xattrs + self.inline.as_ref().map_or(0, |inline| inline.len())
+    }
+
+    /// Lets go of what is stored with it. Whoever wants it asks for it again.
+    pub(super) fn let_go(&mut self) {
+        self.let_go |= self.attributes.xattrs.take().is_some();
+        self.inline = None;
     }
 
     /// Whether the bytes of the file are with its metadata, but are not known.
@@ -276,6 +296,7 @@ impl Inode {
             self.attributes.xattrs =
                 decode_xattrs(blob).ok().map(|pairs| Arc::new(pairs.into_iter().collect::<Xattrs>()));
             self.xattr_version = version;
+            self.let_go = false;
         }
     }
 

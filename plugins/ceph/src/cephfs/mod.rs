@@ -24,7 +24,7 @@ pub use answer::{
     Xattrs,
 };
 pub use client::{Command, FsClient};
-pub use config::FsConfig;
+pub use config::{FsConfig, INODE_BYTES};
 pub use error::FsError;
 pub use ids::{CallId, FileId, ListingId, Token, Vino};
 pub use mount::FsMount;

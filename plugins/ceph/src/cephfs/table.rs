@@ -13,22 +13,25 @@ const LAYOUTS: usize = 16;
 /// All inodes.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    inodes: HashMap<Vino, Inode>,
+    // In boxes: a table that grows has all its entries twice for a moment.
+    inodes: HashMap<Vino, Box<Inode>>,
     /// Which inode was used when, the longest ago first.
     order: BTreeMap<u64, Vino>,
     clock: u64,
     /// Inodes that were ever known; wraps after longer than anything of before is remembered.
     births: u32,
     layouts: Vec<Arc<FileLayout>>,
+    /// Bytes of what is stored with all inodes.
+    stored: usize,
 }
 
 impl Table {
     pub(super) fn get(&self, vino: Vino) -> Option<&Inode> {
-        self.inodes.get(&vino)
+        self.inodes.get(&vino).map(Box::as_ref)
     }
 
     pub(super) fn get_mut(&mut self, vino: Vino) -> Option<&mut Inode> {
-        self.inodes.get_mut(&vino)
+        self.inodes.get_mut(&vino).map(Box::as_mut)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -36,11 +39,11 @@ impl Table {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Inode> {
-        self.inodes.values()
+        self.inodes.values().map(Box::as_ref)
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Inode> {
-        self.inodes.values_mut()
+        self.inodes.values_mut().map(Box::as_mut)
     }
 
     /// Numbers of all inodes, in an order that depends only on what was told.
@@ -55,7 +58,7 @@ impl Table {
         let births = &mut self.births;
         let inode = self.inodes.entry(vino).or_insert_with(|| {
             *births = births.wrapping_add(1).max(1);
-            Inode::new(vino, kind, layout, *births)
+            Box::new(Inode::new(vino, kind, layout, *births))
         });
         self.order.remove(&inode.used);
         inode.used = clock;
@@ -76,7 +79,30 @@ impl Table {
     pub(super) fn remove(&mut self, vino: Vino) -> Option<Inode> {
         let inode = self.inodes.remove(&vino)?;
         self.order.remove(&inode.used);
-        Some(inode)
+        self.stored -= inode.weighed;
+        Some(*inode)
+    }
+
+    /// Bytes of what is stored with all inodes.
+    pub(super) fn stored(&self) -> usize {
+        self.stored
+    }
+
+    /// What is stored with an inode may have changed.
+    pub(super) fn weigh(&mut self, vino: Vino) {
+        if let Some(inode) = self.inodes.get_mut(&vino) {
+            let stored = inode.stored();
+            self.stored = self.stored - inode.weighed + stored;
+            inode.weighed = stored;
+        }
+    }
+
+    /// Lets go of what is stored with an inode.
+    pub(super) fn let_go(&mut self, vino: Vino) {
+        if let Some(inode) = self.inodes.get_mut(&vino).filter(|inode| inode.weighed > 0) {
+            inode.let_go();
+            self.weigh(vino);
+        }
     }
 
     /// Inodes used longest ago, from a moment on: that moment and the inode.

@@ -5,7 +5,7 @@ use super::{BlockBench, SAMPLE, bytes, nothing};
 use crate::bench::{PATIENCE, within};
 use crate::report::Outcome;
 use wasmount_core::FileSystem;
-use wasmount_core::fs::ReadDir;
+use wasmount_core::fs::{ReadDir, ReadRequest};
 use wasmount_types::{Error, Ino, Name};
 
 rules! {
@@ -51,7 +51,7 @@ async fn read(bench: &BlockBench) -> Result<Outcome, Error> {
     let open = fs.open(within(PATIENCE), entry.attr.ino).await?;
     let mut at = 0_usize;
     while at < expected.len() {
-        let piece = fs.read(within(PATIENCE), open.fh, at as u64, PIECE).await?.bytes;
+        let piece = fs.read(within(PATIENCE), open.fh, ReadRequest::pages(at as u64, PIECE)).await?.bytes;
         let end = (at + piece.len()).min(expected.len());
         let right = !piece.is_empty() && expected.get(at..end) == piece.get(..end - at);
         if !right {

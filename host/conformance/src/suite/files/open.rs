@@ -40,7 +40,7 @@ async fn many(bench: &FileBench) -> Result<Outcome, Error> {
     }
     let mut open = Vec::new();
     for file in files.iter().cycle().take(200) {
-        open.push((file, bench.store.open(within(PATIENCE), file.entry.node).await?.handle));
+        open.push((file, bench.store.open(within(PATIENCE), file.entry.node, false).await?.handle));
     }
     // Every other one is closed before the rest is read.
     for (index, (file, handle)) in open.iter().enumerate().filter(|(index, _)| index % 2 == 1) {

@@ -22,7 +22,7 @@ const PIECE: u32 = 100_003;
 /// A file to look into. One that others may be writing to is worth less.
 async fn subject(bench: &FileBench) -> Result<Option<(&Found, StoreHandle)>, Error> {
     for file in bench.files() {
-        let opened = bench.store.open(within(PATIENCE), file.entry.node).await?;
+        let opened = bench.store.open(within(PATIENCE), file.entry.node, false).await?;
         if !opened.cache.bypass {
             return Ok(Some((file, opened.handle)));
         }
@@ -38,7 +38,7 @@ fn slice(bytes: &[u8], from: u64, length: u64) -> Option<&[u8]> {
 
 async fn pieces(bench: &FileBench) -> Result<Outcome, Error> {
     let Some((file, first)) = subject(bench).await? else { return Ok(nothing("file with content")) };
-    let second = bench.store.open(within(PATIENCE), file.entry.node).await?.handle;
+    let second = bench.store.open(within(PATIENCE), file.entry.node, false).await?.handle;
     let whole = bytes(&*bench.store, first, 0, SAMPLE, u32::MAX).await?;
     bench.store.release(first);
     let again = bytes(&*bench.store, second, 0, SAMPLE, PIECE).await?;

@@ -6,7 +6,7 @@ use crate::bench::{PATIENCE, within};
 use crate::report::Outcome;
 use std::collections::BTreeSet;
 use wasmount_core::FileSystem;
-use wasmount_core::fs::ReadDir;
+use wasmount_core::fs::{ReadDir, ReadRequest};
 use wasmount_types::{Error, Ino, Name};
 
 rules! {
@@ -52,7 +52,7 @@ async fn read(bench: &FileBench) -> Result<Outcome, Error> {
     let fs = table((bench.source)(Vec::new())?)?;
     let mut outcome = nothing("file with content");
     for file in bench.files().into_iter().take(8) {
-        let opened = bench.store.open(within(PATIENCE), file.entry.node).await?;
+        let opened = bench.store.open(within(PATIENCE), file.entry.node, false).await?;
         if opened.cache.bypass {
             bench.store.release(opened.handle);
             continue;
@@ -63,7 +63,7 @@ async fn read(bench: &FileBench) -> Result<Outcome, Error> {
         let open = fs.open(within(PATIENCE), entry.attr.ino).await?;
         let mut at = 0_usize;
         while at < expected.len() {
-            let piece = fs.read(within(PATIENCE), open.fh, at as u64, PIECE).await?.bytes;
+            let piece = fs.read(within(PATIENCE), open.fh, ReadRequest::pages(at as u64, PIECE)).await?.bytes;
             let end = (at + piece.len()).min(expected.len());
             let right = !piece.is_empty() && expected.get(at..end) == piece.get(..end - at);
             if !right {

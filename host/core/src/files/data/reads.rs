@@ -4,26 +4,28 @@ use super::{ASK_EVERY, Data, Underway};
 use crate::files::ranges::{overlap, pages};
 use std::ops::Range;
 use std::time::{Duration, Instant};
-use tokio::sync::MutexGuard as AsyncGuard;
 use tokio::time::Instant as Moment;
 
 /// How long a READ of a range that is just being dropped waits for that to end. If it does not, it may be waiting for this READ.
 const GRACE: Duration = Duration::from_millis(1);
 
 impl Data {
-    /// Lets one READ ask for the right at a time. Ends without asking, `None`, when that is settled: the right is held, being lost, or was refused a short
-    /// while ago.
-    pub(in crate::files) async fn asks(&self, now: impl Fn() -> Instant) -> Option<AsyncGuard<'_, ()>> {
-        tokio::select! {
-            biased;
-            () = self.settled(&now) => None,
-            turn = self.asks.lock() => Some(turn).filter(|_| !self.lock().is_settled(now())),
-        }
+    /// Waits until a READ need not ask for the right (any more), `true`, or until it is the one to ask for all of them, `false`: then it has to see to it
+    /// that [`asking_for_right`](Self::asking_for_right) is called.
+    pub(in crate::files) async fn settled(&self, now: impl Fn() -> Instant) -> bool {
+        self.wait(|state| {
+            if state.is_settled(now()) {
+                return Some(true);
+            }
+            let others = std::mem::replace(&mut state.asked_for, true);
+            (!others).then_some(false)
+        })
+        .await
     }
 
-    /// Ends when a READ need not ask for the right (any more).
-    pub(in crate::files) async fn settled(&self, now: impl Fn() -> Instant) {
-        self.wait(|state| state.is_settled(now()).then_some(())).await;
+    /// The right is being asked for, as long as this lives.
+    pub(in crate::files) fn asking_for_right(&self) -> AskingForRight<'_> {
+        AskingForRight(self)
     }
 
     /// Whether it is time to ask for the right again for the sake of speed alone; if so, it has been asked for now.
@@ -43,8 +45,8 @@ impl Data {
         Asking(self)
     }
 
-    /// Lets a READ through, as soon as it may be answered. `direct`: the kernel keeps nothing of it.
-    pub(in crate::files) async fn admit(&self, range: Range<u64>, direct: bool) -> Admission<'_> {
+    /// Lets a READ through that fills pages, as soon as it may be answered.
+    pub(in crate::files) async fn admit(&self, range: Range<u64>) -> Admission<'_> {
         let range = pages(&range);
         let mut held_back = None;
         let mut patient = false;
@@ -53,17 +55,13 @@ impl Data {
             changed.as_mut().enable();
             let dropping = {
                 let mut state = self.lock();
-                let dropping = match &state.ending {
-                    Some(dropping) if !direct => Some(dropping.iter().any(|other| overlap(other, &range))),
-                    _ => None,
-                };
+                let dropping = state.ending.as_ref();
+                let dropping = dropping.map(|dropping| dropping.iter().any(|other| overlap(other, &range)));
                 if dropping.is_none() || (dropping == Some(true) && patient) {
                     let id = state.take_number();
-                    state.read |= !direct;
-                    if !direct {
-                        state.underway.insert(id, Underway { asks: true, covered: None });
-                    }
-                    return Admission { data: self, id, range, direct, covered: None, failed: true };
+                    state.read = true;
+                    state.underway.insert(id, Underway { asks: true, covered: None });
+                    return Admission { data: self, id, range, covered: None, failed: true };
                 }
                 if held_back.is_none() {
                     let id = state.take_number();
@@ -89,7 +87,6 @@ pub(in crate::files) struct Admission<'a> {
     data: &'a Data,
     id: u64,
     range: Range<u64>,
-    direct: bool,
     /// The right under which it is answered.
     covered: Option<u64>,
     failed: bool,
@@ -123,12 +120,21 @@ impl Drop for Admission<'_> {
         if !self.failed {
             state.answered = Some(Moment::now());
             if !kept {
-                state.read |= self.direct;
                 state.noted.add(self.range.clone());
             }
         }
         drop(state);
         self.data.changed.notify_waiters();
+    }
+}
+
+/// The right is being asked for.
+pub(in crate::files) struct AskingForRight<'a>(&'a Data);
+
+impl Drop for AskingForRight<'_> {
+    fn drop(&mut self) {
+        self.0.lock().asked_for = false;
+        self.0.changed.notify_waiters();
     }
 }
 

@@ -22,7 +22,7 @@ impl FsClient {
         }
         self.calls.insert(
             id,
-            Call { task, deadline_ms, waits: Waits::Nothing, wakes: None, found: false, asked: false },
+            Call { task, deadline_ms, waits: Waits::Nothing, wakes: None, found: false, asked: 0 },
         );
         self.ready.push_back(id);
         self.settle(now);
@@ -40,11 +40,14 @@ impl FsClient {
                 Step::Ask(ask) if found && matches!(ask, Ask::Ino(_)) => self.answer(id, Err(FsError::Stale)),
                 Step::Ask(ask) => {
                     self.ask(id, ask, now);
-                    if let Task::Read { file, .. } = task
-                        && let Some(vino) = self.files.get(&file).copied()
-                    {
-                        // A reader must not go on waiting for an answer when it has the right to read: the MDS may soon take
-                        // that back, before it answers, and whoever gives it back has to wait for the reader.
+                    // Whoever wants a right must not go on waiting for an answer when it is there: the MDS may soon take it back, before it
+                    // answers, and whoever gives it back has to wait for the reader.
+                    let wants_right_to = match task {
+                        Task::Read { file, .. } => self.files.get(&file).copied(),
+                        Task::Open { vino, keep: true } => Some(vino),
+                        _ => None,
+                    };
+                    if let Some(vino) = wants_right_to {
                         self.wake_later(id, vino);
                     }
                 }

@@ -65,6 +65,7 @@ impl FsClient {
                     self.unlinked.insert(vino);
                 }
             }
+            self.table.weigh(vino);
         }
         self.changed(vino, before);
         self.give_back(vino);

@@ -16,6 +16,8 @@ mod rights;
 mod sessions;
 mod steps;
 mod trim;
+#[cfg(test)]
+mod trim_tests;
 
 use super::answer::{Answer, Done};
 use super::config::FsConfig;
@@ -35,13 +37,30 @@ use std::sync::Arc;
 /// What a call wants.
 #[derive(Clone, Debug)]
 enum Task {
-    Lookup { parent: Vino, name: Arc<[u8]> },
-    Getattr { vino: Vino, mask: Caps },
+    Lookup {
+        parent: Vino,
+        name: Arc<[u8]>,
+    },
+    Getattr {
+        vino: Vino,
+        mask: Caps,
+    },
     Readdir(PageWanted),
-    Open { vino: Vino },
-    Read { file: FileId, end: u64 },
-    Find { ino: u64 },
-    Path { path: FilePath },
+    /// `keep`: the right to keep its bytes is to be had, if only for a moment.
+    Open {
+        vino: Vino,
+        keep: bool,
+    },
+    Read {
+        file: FileId,
+        end: u64,
+    },
+    Find {
+        ino: u64,
+    },
+    Path {
+        path: FilePath,
+    },
 }
 
 /// A call under way.
@@ -54,8 +73,8 @@ struct Call {
     wakes: Option<Vino>,
     /// The inode was looked for by its number already.
     found: bool,
-    /// The question that this call needs beside its own was answered.
-    asked: bool,
+    /// How often a question was answered that this call needs beside its own.
+    asked: u32,
 }
 
 /// What a call waits for.
@@ -238,8 +257,11 @@ impl FsClient {
     }
 
     /// Opens a file to read it ([`Answer::Opened`]).
-    pub fn open(&mut self, vino: Vino, deadline_ms: Option<u64>, now: Now) -> CallId {
-        self.begin(Task::Open { vino }, deadline_ms, now)
+    ///
+    /// `keep`: with the right to keep its bytes, also where others have it open for writing. They have to let go of it for that, which takes as long as
+    /// they take, and will soon have it back. If it is not to be had all the same, the file is open without it.
+    pub fn open(&mut self, vino: Vino, keep: bool, deadline_ms: Option<u64>, now: Now) -> CallId {
+        self.begin(Task::Open { vino, keep }, deadline_ms, now)
     }
 
     /// Waits for the right to read bytes before `end`, and holds it until [`read_done`](Self::read_done) ([`Answer::Read`]).

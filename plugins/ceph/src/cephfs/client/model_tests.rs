@@ -118,8 +118,8 @@ impl World {
                 (self.client.getattr(Vino::head(ino), mask, None, now), Asked::Getattr(ino, mask.0))
             }
             5 if self.files.len() < 4 => {
-                let ino = self.file();
-                (self.client.open(Vino::head(ino), None, now), Asked::Open(ino))
+                let (ino, keep) = (self.file(), self.number(2) == 0);
+                (self.client.open(Vino::head(ino), keep, None, now), Asked::Open(ino))
             }
             5..=7 => {
                 let at = self.number(4) as usize;

@@ -8,6 +8,10 @@ use crate::cephfs::inode::{Inode, PAGES};
 use crate::mds::Caps;
 use crate::time::Now;
 
+/// How often an MDS is asked on behalf of one who wants to keep bytes of a file that others write. It gives the right each time, but may have taken
+/// it back by the time it is used.
+const KEEP_ASKED: u32 = 16;
+
 impl FsClient {
     /// Ends a read that [`read_right`](Self::read_right) allowed. To be called once for each, however the read has ended.
     pub fn read_done(&mut self, vino: Vino, now: Now) {
@@ -47,7 +51,7 @@ impl FsClient {
         }
     }
 
-    pub(super) fn step_open(&mut self, vino: Vino) -> Step {
+    pub(super) fn step_open(&mut self, vino: Vino, keep: bool, asked: u32) -> Step {
         self.table.touch(vino);
         let Some(inode) = self.table.get(vino) else {
             if vino.is_frozen() {
@@ -60,10 +64,27 @@ impl FsClient {
             Kind::Directory => return Step::Done(Err(FsError::IsDirectory)),
             _ => return Step::Done(Err(FsError::Errno(errno::ENXIO))),
         }
-        if vino.is_frozen() || inode.caps.issued().contains(Caps::FILE_RD) {
+        if keep && !vino.is_frozen() && !inode.pages_may_be_kept() && asked < KEEP_ASKED {
+            return Self::step_keep(inode);
+        }
+        if vino.is_frozen() || inode.caps.issued().contains(Caps::FILE_RD) || asked >= KEEP_ASKED {
             return Step::Done(self.opened(vino));
         }
         Step::Ask(Ask::Open(vino))
+    }
+
+    /// How to come by the right to keep bytes. Where others write, an MDS lets several clients read and write, and none keep anything (`LOCK_MIX`); but
+    /// to say how the file is at this moment it has to stop the writers (`LOCK_SYNC`), and in that state it gives all readers all rights.
+    fn step_keep(inode: &Inode) -> Step {
+        if inode.held_by_user().intersects(PAGES) {
+            // It is just being lost, and has to be given back first.
+            return Step::Wait(inode.vino());
+        }
+        let wanted = inode.caps.iter().any(|(_, cap)| cap.valid && cap.wanted.contains(PAGES));
+        if wanted {
+            return Step::Ask(Ask::Getattr(inode.vino(), (Caps::FILE_SHARED | Caps::FILE_RD).0));
+        }
+        Step::Ask(Ask::Open(inode.vino()))
     }
 
     /// Notes an open file.

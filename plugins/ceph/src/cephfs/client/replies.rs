@@ -40,8 +40,13 @@ impl FsClient {
         let Some(call) = self.calls.get_mut(&id) else { return };
         call.waits = Waits::Nothing;
         let second = (&call.task, ask);
-        call.asked |=
-            matches!(second, (Task::Read { .. }, Ask::Getattr(..)) | (Task::Readdir(_), Ask::Readdir(_)));
+        let asked = matches!(
+            second,
+            (Task::Read { .. }, Ask::Getattr(..))
+                | (Task::Readdir(_), Ask::Readdir(_))
+                | (Task::Open { .. }, Ask::Getattr(..) | Ask::Open(_))
+        );
+        call.asked = call.asked.saturating_add(asked.into());
         let found = call.found;
         call.found |= matches!(ask, Ask::Ino(_));
         let task = call.task.clone();
@@ -181,6 +186,7 @@ impl FsClient {
         for (name, dentry) in forgotten {
             self.unlink_back(vino, &name, &dentry);
         }
+        self.table.weigh(vino);
         self.changed(vino, before);
         self.give_back(vino);
         Some(vino)

@@ -31,6 +31,7 @@ impl FsClient {
                         inode.holds.retain(|(hold, _)| *hold != id);
                     }
                     self.give_back(vino);
+                    self.wake(vino);
                 }
                 Some(Hold::Lease(rank, message)) => self.commands.push_back(Command::Lease { rank, message }),
                 None => {}
@@ -90,8 +91,13 @@ impl FsClient {
     }
 
     /// An entry for the user, with a reference.
+    ///
+    /// Where more inodes are known than may be, the user is given nothing of it to keep: it can be forgotten again without asking the user, who may take
+    /// longer to let go of a large directory than an MDS to list it.
     pub(super) fn entry(&mut self, vino: Vino, entry: EntryRight) -> Option<Entry> {
-        let rights = Rights { entry, ..self.rights(vino) };
+        let room = self.table.len() <= self.config.all_inodes;
+        let kept = if room { self.rights(vino) } else { Rights::NONE };
+        let rights = Rights { entry, ..kept };
         self.table.touch(vino);
         let inode = self.table.get_mut(vino)?;
         inode.refs = inode.refs.saturating_add(1);

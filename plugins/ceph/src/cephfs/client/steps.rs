@@ -33,13 +33,13 @@ impl Ask {
 
 impl FsClient {
     /// What a call can do now.
-    pub(super) fn step(&mut self, task: &Task, asked: bool, now: Now) -> Step {
+    pub(super) fn step(&mut self, task: &Task, asked: u32, now: Now) -> Step {
         match task {
             Task::Lookup { parent, name } => self.step_lookup(*parent, name, now),
             Task::Getattr { vino, mask } => self.step_getattr(*vino, *mask),
-            Task::Readdir(request) => self.step_readdir(request, asked, now),
-            Task::Open { vino } => self.step_open(*vino),
-            Task::Read { file, end } => self.step_read(*file, *end, asked),
+            Task::Readdir(request) => self.step_readdir(request, asked > 0, now),
+            Task::Open { vino, keep } => self.step_open(*vino, *keep, asked),
+            Task::Read { file, end } => self.step_read(*file, *end, asked > 0),
             Task::Find { ino } => {
                 let vino = Vino::head(*ino);
                 let known = self.table.get(vino).is_some_and(|inode| inode.knows(Caps::ANY_SHARED));
@@ -139,7 +139,7 @@ impl FsClient {
                 return Some(Step::Done(self.snapshots_of(*parent)));
             }
             // Not the call's own question, but one that had to be answered before.
-            (Task::Read { .. }, _, 0) => return None,
+            (Task::Read { .. } | Task::Open { keep: true, .. }, _, 0) => return None,
             (Task::Find { .. }, Ask::Ino(_), _) => {}
             (_, Ask::Ino(_), 0) => return None,
             _ => {}
@@ -158,7 +158,7 @@ impl FsClient {
                 Step::Done(Ok(Answer::Absent(self.entry_right(*parent, &place, now))))
             }
             (Task::Getattr { vino, .. }, 0) => Step::Done(self.attributes(*vino)),
-            (Task::Open { vino }, 0) => Step::Done(self.opened(*vino)),
+            (Task::Open { vino, .. }, 0) => Step::Done(self.opened(*vino)),
             (Task::Find { .. } | Task::Path { .. }, 0) => {
                 Step::Done(self.found(outcome.target, EntryRight::No))
             }
@@ -170,7 +170,7 @@ impl FsClient {
     fn refused(&mut self, task: &Task, result: i32) -> Step {
         let of = match task {
             Task::Lookup { parent, .. } => *parent,
-            Task::Getattr { vino, .. } | Task::Open { vino } => *vino,
+            Task::Getattr { vino, .. } | Task::Open { vino, .. } => *vino,
             Task::Read { file, .. } => self.files.get(file).copied().unwrap_or(Vino::ROOT),
             Task::Readdir(page) => {
                 self.listings.get(&page.listing).map_or(Vino::ROOT, |listing| listing.vino)

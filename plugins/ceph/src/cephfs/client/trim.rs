@@ -1,6 +1,7 @@
 //! Forgetting what was not used for long.
 
 use super::{FsClient, Vino};
+use crate::cephfs::INODE_BYTES;
 use crate::cephfs::answer::{Done, Invalid};
 use crate::mds::Rank;
 use crate::time::Now;
@@ -101,6 +102,7 @@ impl FsClient {
 
     /// Keeps to the limits.
     pub(super) fn trim(&mut self) {
+        self.trim_stored();
         self.trim_unlinked();
         self.trim_absent();
         let surplus = self.table.len().saturating_sub(self.config.idle_inodes);
@@ -109,12 +111,39 @@ impl FsClient {
             self.drop_oldest(surplus, Self::is_idle);
             self.trim_again = self.table.len() + (self.config.idle_inodes / 16).max(1);
         }
-        let surplus = self.table.len().saturating_sub(self.config.all_inodes);
-        if surplus > 0 {
-            let dropped = self.drop_oldest(surplus, |client, vino| vino.is_head() && client.is_unused(vino));
-            self.take_oldest(surplus - dropped, |client, vino| {
-                vino.is_head() && client.table.get(vino).is_some_and(|inode| inode.holds.is_empty())
-            });
+        self.trim_known();
+    }
+
+    /// Inodes that the user has references to.
+    fn trim_known(&mut self) {
+        let all = self.config.all_inodes;
+        if self.table.len() <= all {
+            return;
+        }
+        // Some room besides, of which the user is given to keep what comes next.
+        let surplus = self.table.len() - (all - all / 16);
+        let dropped = self.drop_oldest(surplus, |client, vino| vino.is_head() && client.is_unused(vino));
+        // The user is just forgetting some.
+        let wanted = (surplus - dropped).saturating_sub(self.holds.len());
+        self.take_oldest(wanted, |client, vino| {
+            vino.is_head() && client.table.get(vino).is_some_and(|inode| inode.holds.is_empty())
+        });
+    }
+
+    /// What is stored with inodes can be had again, so that goes before the inodes themselves: of those that were used longest ago. The rights to it
+    /// stay, and nobody has to be told.
+    fn trim_stored(&mut self) {
+        let inodes = self.table.len().saturating_mul(INODE_BYTES);
+        let most = self.config.memory.saturating_sub(inodes).max(self.config.memory / 4);
+        if self.table.stored() <= most {
+            return;
+        }
+        let mut from = 0;
+        // Some more than has to be, or all would be walked over again for each that comes.
+        while self.table.stored() > most / 4 * 3 {
+            let Some((moment, vino)) = self.table.oldest_from(from) else { break };
+            from = moment + 1;
+            self.table.let_go(vino);
         }
     }
 

@@ -1,0 +1,122 @@
+//! What is stored with inodes is let go of before there is too much of it, and is there when somebody wants it.
+
+use super::{Command, FsClient};
+use crate::cephfs::{Answer, Done, FsConfig, INODE_BYTES, Vino};
+use crate::mds::{Caps, InodeStat, Rank, Reply, ReplyCap, ReplyExtra, SnapTrace, cap_flags, ino};
+use crate::time::Now;
+use std::collections::VecDeque;
+
+const NOW: Now = Now { monotonic_ms: 1_000, wall: crate::types::UTime { seconds: 0, nanoseconds: 0 } };
+const FILES: u64 = 100;
+const WEIGHT: usize = 10_000;
+/// For all the inodes, and what a fifth of them have stored.
+const MEMORY: usize = FILES as usize * INODE_BYTES + FILES as usize / 5 * WEIGHT;
+
+fn value(number: u64) -> Vec<u8> {
+    vec![number as u8; WEIGHT]
+}
+
+/// A file as its MDS tells it, extended attribute included.
+fn told(number: u64) -> Reply {
+    let mut stat = InodeStat::new(0x1000 + number, ino::NO_SNAP);
+    (stat.version, stat.mode, stat.nlink, stat.xattr_version) = (1, 0o100_644, 1, 1);
+    let part = |bytes: &[u8]| [&u32::try_from(bytes.len()).unwrap().to_le_bytes(), bytes].concat();
+    stat.xattrs = [1u32.to_le_bytes().to_vec(), part(b"user.weight"), part(&value(number))].concat();
+    let caps = Caps::PIN | Caps::ANY_SHARED;
+    stat.cap = ReplyCap {
+        caps,
+        cap_id: number + 1,
+        seq: 1,
+        realm: 1,
+        flags: cap_flags::AUTH,
+        ..ReplyCap::default()
+    };
+    Reply {
+        op: 0,
+        result: 0,
+        mdsmap_epoch: 1,
+        safe: true,
+        dentry: None,
+        target: Some(stat),
+        extra: ReplyExtra::None,
+        snap_trace: SnapTrace::default(),
+    }
+}
+
+fn request(client: &mut FsClient) -> Option<u64> {
+    std::iter::from_fn(|| client.poll_command()).find_map(|command| match command {
+        Command::Request { number, .. } => Some(number),
+        _ => None,
+    })
+}
+
+fn answer(client: &mut FsClient) -> Option<Answer> {
+    std::iter::from_fn(|| client.poll_done()).find_map(|done| match done {
+        Done::Call { result, .. } => Some(result.unwrap()),
+        _ => None,
+    })
+}
+
+#[test]
+fn what_is_stored_keeps_to_its_memory_and_rights_stay() {
+    let mut client = FsClient::new(FsConfig { memory: MEMORY, ..FsConfig::default() });
+    let vino = |number: u64| Vino::head(0x1000 + number);
+    for number in 0..FILES {
+        client.find(vino(number).ino, None, NOW);
+        let asked = request(&mut client).unwrap();
+        client.replied(asked, Rank(0), NOW.monotonic_ms, told(number), NOW);
+        let Some(Answer::Found(entry)) = answer(&mut client) else { panic!("it is there") };
+        assert_eq!(entry.attributes.xattrs.unwrap()[&b"user.weight"[..]], value(number));
+        assert!(client.table.stored() <= MEMORY - client.table.len() * INODE_BYTES, "{number}");
+    }
+    assert_eq!(client.table.len() as u64, FILES);
+    assert!(client.table.stored() > 5 * WEIGHT, "no more is let go of than has to be");
+    // The oldest one is known, and may be kept: the MDS says if it changes.
+    client.find(vino(0).ino, None, NOW);
+    let Some(Answer::Found(entry)) = answer(&mut client) else { panic!("it is known") };
+    assert!(entry.rights.attributes && request(&mut client).is_none());
+    // Its value is not.
+    for (number, known) in [(0, false), (FILES - 1, true)] {
+        client.getattr(vino(number), Caps::XATTR_SHARED, None, NOW);
+        let asked = request(&mut client);
+        assert_eq!(asked.is_none(), known);
+        if let Some(asked) = asked {
+            client.replied(asked, Rank(0), NOW.monotonic_ms, told(number), NOW);
+        }
+        let Some(Answer::Attributes(attributes, _)) = answer(&mut client) else { panic!("{number}") };
+        assert_eq!(attributes.xattrs.unwrap()[&b"user.weight"[..]], value(number));
+    }
+    // What goes is not counted any more.
+    for number in 0..FILES {
+        client.drop_inode(vino(number));
+    }
+    assert_eq!((client.table.stored(), client.table.len()), (0, 0));
+}
+
+#[test]
+fn no_more_is_known_than_may_be_and_what_is_used_last_is_kept() {
+    const ALL: usize = 32;
+    let mut client = FsClient::new(FsConfig { idle_inodes: ALL, all_inodes: ALL, ..FsConfig::default() });
+    let mut tokens = VecDeque::new();
+    let mut kept = 0;
+    for number in 0..200 {
+        client.find(0x1000 + number, None, NOW);
+        let asked = request(&mut client).unwrap();
+        client.replied(asked, Rank(0), NOW.monotonic_ms, told(number), NOW);
+        while let Some(done) = client.poll_done() {
+            match done {
+                Done::Call { result: Ok(Answer::Found(entry)), .. } => {
+                    kept += usize::from(entry.rights.attributes)
+                }
+                Done::Invalidate { token, .. } => tokens.push_back(token),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(client.table.len() <= ALL, "{number}: {} are known", client.table.len());
+        // The user takes its time.
+        if number % 4 == 0 {
+            tokens.drain(..).for_each(|token| client.invalidated(token, NOW));
+        }
+    }
+    assert!((2 * ALL..200).contains(&kept), "{kept} of 200 may be kept");
+}
