@@ -18,7 +18,7 @@ pub struct Mount {
     /// This mount's element of `mounts[]` in config.json (JSON), secrets replaced by `secret:NAME`. Most plugins need only
     /// [`settings`](Self::settings).
     pub entry: String,
-    /// `runtimeOptions` of config.json.
+    /// What of `runtimeOptions` in config.json holds for this mount; it is among the [`settings`](Self::settings), too.
     pub runtime_options: Vec<(String, String)>,
     /// The PersistentVolume attributes of a `pvc://` mount (JSON).
     pub persistent_volume: Option<String>,

@@ -129,9 +129,9 @@ impl Options {
         })
     }
 
-    /// Where the host may send the last option, a secret, in a header
-    /// ([`Request::secret_header`](crate::http::Request::secret_header)): names of `endpoint` options, and templates as they are given
-    /// to [`Description::origin_template`](crate::Description::origin_template).
+    /// Where the last option, a secret, goes: names of `endpoint` options, and templates as they are given to
+    /// [`Description::origin_template`](crate::Description::origin_template). The host may send it there in a header
+    /// ([`Request::secret_header`](crate::http::Request::secret_header)), and lets nobody but the operator name the place for a secret of the operator's.
     #[must_use]
     pub fn sent_to(self, origins: &[&str]) -> Self {
         self.refine(|spec| {

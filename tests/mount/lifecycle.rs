@@ -1,6 +1,6 @@
 //! Starting, stopping, and what the kernel's table says in between.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use rustix::process::Signal;
 use wasmount_tests::bounded::{SOON, names, wait_for};
 use wasmount_tests::config::FluidFiles;
@@ -121,5 +121,35 @@ fn as_the_first_process_of_a_container_it_takes_note_of_orphans() -> Result<()> 
     rustix::process::kill_process(pid.ok_or_else(|| anyhow::anyhow!("a process id"))?, Signal::TERM)?;
     assert!(mount.process.wait(SOON)?.success());
     assert!(mountinfo::at(&files.target())?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn in_a_user_namespace_of_its_own_it_says_who_can_use_the_mount() -> Result<()> {
+    // Its root has every capability, and none over the machine's mounts.
+    let files = FluidFiles::new()?;
+    let mut mount = Launch::run(&files)?.under("unshare", &["--user", "--map-root-user"]).spawn()?;
+    assert_eq!(mount.process.wait(SOON)?.code(), Some(1));
+    mount.log().wait_for(
+        &["user namespace of its own", "a mount namespace that belongs to it", "cannot mount at"],
+        SOON,
+    )?;
+    drop(mount);
+
+    let confined = ["--user", "--map-root-user", "--mount"];
+    let mut mount = Launch::run(&files)?.under("unshare", &confined).spawn()?;
+    mount.log().wait_for(&["user namespace of its own", "all others get EACCES"], SOON)?;
+    let pid = mount.process.id().to_string();
+    let inside = std::process::Command::new("nsenter")
+        .args(["--user", "--mount", "--preserve-credentials", "--target", &pid, "ls", "-A"])
+        .arg(files.target().join(".wasmount"))
+        .output()?;
+    let shown = String::from_utf8_lossy(&inside.stdout);
+    ensure!(inside.status.success() && shown.contains("config"), "{inside:?}");
+    let outside = format!("/proc/{pid}/root{}", files.target().display());
+    let refused = names(outside)?.err().map(|error| error.kind());
+    assert_eq!(refused, Some(std::io::ErrorKind::PermissionDenied), "not even root");
+    assert!(mountinfo::at(&files.target())?.is_empty(), "nothing has come to the machine's own namespace");
+    assert!(mount.terminate()?.success());
     Ok(())
 }

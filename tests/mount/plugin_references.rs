@@ -1,98 +1,21 @@
-//! Plugins by reference, against a real registry: found by tag and digest, kept over its absence, and refused whenever something is wrong.
+//! Plugins by reference, against a real registry: a start finds them by tag and digest, keeps them over its absence, and is refused whenever
+//! something is wrong.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use tempfile::TempDir;
-use wasmount_tests::bounded::{SOON, read, within};
+use wasmount_tests::bounded::{SOON, read};
 use wasmount_tests::config::FluidFiles;
 use wasmount_tests::minio::Minio;
 use wasmount_tests::mount::{Launch, Mount};
 use wasmount_tests::paths;
-use wasmount_tests::registry::{BlobsAt, PASSWORD, Registry, Setup, SigningKey, USER, sha256};
-use wasmount_tests::token_service::{IDENTITY_TOKEN, TokenService};
+use wasmount_tests::plugin_tool::{Tool, digest_of, field, plugin_file, push, says};
+use wasmount_tests::registry::{Registry, Setup, SigningKey, sha256};
 
 const CONTENT: &[u8] = b"through a plugin from a registry";
 const WASM: &str = "application/wasm";
-const TAR_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
-
-/// `wasmount plugin …` with a state directory of its own.
-struct Tool {
-    state: TempDir,
-}
-
-impl Tool {
-    fn new() -> Result<Self> {
-        Ok(Self { state: tempfile::tempdir()? })
-    }
-
-    fn run(&self, arguments: &[&str]) -> Result<Output> {
-        let mut command = Command::new(paths::wasmount()?);
-        command.arg("plugin").args(arguments);
-        if arguments.first() == Some(&"pull") {
-            command.arg("--state-dir").arg(self.state.path());
-        }
-        for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "WASMOUNT_LOG"] {
-            command.env_remove(name).env_remove(name.to_lowercase());
-        }
-        within("wasmount plugin", SOON, move || command.output())?.context("run wasmount")
-    }
-
-    /// Its standard output, when it succeeds.
-    fn succeeds(&self, arguments: &[&str]) -> Result<String> {
-        let output = self.run(arguments)?;
-        let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        anyhow::ensure!(output.status.success(), "{arguments:?}: {error}");
-        Ok(String::from_utf8(output.stdout)?)
-    }
-
-    /// The one sentence with which it fails. It names what it was asked for, and shows no secret.
-    fn fails(&self, arguments: &[&str]) -> Result<String> {
-        let output = self.run(arguments)?;
-        let error = String::from_utf8(output.stderr)?;
-        anyhow::ensure!(output.status.code() == Some(1), "{arguments:?}: {:?} {error}", output.status);
-        let last = error.lines().last().unwrap_or_default().to_owned();
-        anyhow::ensure!(!error.contains(PASSWORD), "a password is shown: {error}");
-        Ok(last)
-    }
-}
-
-/// With `--registry-auth`.
-fn with_auth<'a>(arguments: &[&'a str], file: &'a str) -> Vec<&'a str> {
-    [arguments, &["--registry-auth", file]].concat()
-}
-
-/// A field of what the commands print.
-fn field(text: &str, name: &str) -> Result<String> {
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(name))
-        .with_context(|| format!("no {name} in {text}"))?;
-    Ok(line.trim().to_owned())
-}
-
-fn plugin_file(name: &str) -> Result<String> {
-    Ok(paths::plugin(name)?.display().to_string())
-}
-
-/// Pushes s3.wasm; returns the pinned reference.
-fn push(registry: &Registry, tag: &str, more: &[&str]) -> Result<String> {
-    let (file, reference, host) =
-        (plugin_file("s3")?, registry.reference(&format!("wasmount/s3:{tag}")), registry.host());
-    let mut arguments = vec!["push", &file, &reference];
-    if more.is_empty() {
-        arguments.extend(["--plain-http-registry", &host]);
-    }
-    arguments.extend(more);
-    field(&Tool::new()?.succeeds(&arguments)?, "pinned")
-}
-
-fn digest_of(pinned: &str) -> Result<&str> {
-    pinned.split_once('@').map(|(_, digest)| digest).context("a digest")
-}
 
 /// A bucket to mount, and config.json for it.
 fn bucket() -> Result<(Minio, FluidFiles)> {
@@ -129,13 +52,6 @@ fn start_fails(launch: Launch) -> Result<String> {
     Ok(mount.log().text().lines().last().unwrap_or_default().to_owned())
 }
 
-#[track_caller]
-fn says(sentence: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(sentence.contains(part), "no {part:?} in: {sentence}");
-    }
-}
-
 #[test]
 fn by_tag_then_by_digest_and_with_the_registry_gone() -> Result<()> {
     let mut registry = Registry::start()?;
@@ -168,38 +84,47 @@ fn by_tag_then_by_digest_and_with_the_registry_gone() -> Result<()> {
 }
 
 #[test]
-fn a_tag_that_moves_is_followed() -> Result<()> {
-    let registry = Registry::start()?;
-    let (tool, host, tag) = (Tool::new()?, registry.host(), registry.reference("plugins/moving:v1"));
-    let plain = ["--plain-http-registry", &host];
-    let pull = || tool.succeeds(&[&["pull", &tag][..], &plain].concat());
-    for name in ["s3", "rbd"] {
-        let file = plugin_file(name)?;
-        tool.succeeds(&[&["push", &file, &tag][..], &plain].concat())?;
-        assert_eq!(field(&pull()?, "plugin")?, sha256(&std::fs::read(&file)?), "{name}");
-    }
-    let copy = tool.state.path().join("copy.wasm").display().to_string();
-    let text = tool.succeeds(&[&["pull", &tag, "-o", &copy][..], &plain].concat())?;
-    assert_eq!(field(&text, "file")?, copy);
-    assert_eq!(std::fs::read(&copy)?, std::fs::read(paths::plugin("rbd")?)?);
-    Ok(())
-}
-
-#[test]
-fn a_server_that_hangs_does_not_keep_a_known_plugin_from_being_used() -> Result<()> {
+fn servers_that_hang_do_not_keep_known_plugins_from_being_used_and_are_waited_for_all_at_once() -> Result<()>
+{
     let registry = Registry::start()?;
     push(&registry, "v1", &[])?;
-    let tag = registry.reference("wasmount/s3:v1");
+    let (tag, other) = (registry.reference("wasmount/s3:v1"), registry.reference("wasmount/rbd:v1"));
+    let host = registry.host();
+    Tool::new()?.succeeds(&["push", &plugin_file("rbd")?, &other, "--plain-http-registry", &host])?;
     let (_minio, files) = bucket()?;
-    drop(launch(&files, &registry, &tag).start()?);
+    let both = || launch(&files, &registry, &tag).arg("--plugin").arg(&other);
+    drop(both().start()?);
+    let began = Instant::now();
     let mount = registry.paused(|| -> Result<Mount> {
-        let mut mount = launch(&files, &registry, &tag).spawn()?;
-        // 15 s for a registry that accepts and says nothing.
-        mount.log().wait_for(&["warn", "cannot be asked", "timeout"], 2 * SOON)?;
+        let mut mount = both().spawn()?;
+        for reference in [&tag, &other] {
+            mount.log().wait_for(&["warn", reference, "cannot be asked", "timeout"], 2 * SOON)?;
+        }
         mount.wait_mounted()?;
         Ok(mount)
     })?;
+    let took = began.elapsed();
+    // 15 s for a registry that accepts and says nothing.
+    assert!((15..27).contains(&took.as_secs()), "one after the other they would take 30 s: {took:?}");
+    assert_eq!(mount.log().lines_with(&["plugin is loaded"]).len(), 2);
     reads(&mount)
+}
+
+#[test]
+fn of_several_that_cannot_be_had_the_first_is_named() -> Result<()> {
+    let registry = Registry::start()?;
+    push(&registry, "v1", &[])?;
+    let files = FluidFiles::new()?;
+    let [good, first, second] =
+        ["wasmount/s3:v1", "none/a:v1", "none/b:v1"].map(|name| registry.reference(name));
+    for _ in 0..3 {
+        let several =
+            launch(&files, &registry, &good).arg("--plugin").arg(&first).arg("--plugin").arg(&second);
+        let sentence = start_fails(several)?;
+        says(&sentence, &["--plugin", &first, "has no tag v1"]);
+        assert!(!sentence.contains(&second), "one at a time: {sentence}");
+    }
+    Ok(())
 }
 
 #[test]
@@ -282,73 +207,6 @@ fn change(file: &Path) -> Result<()> {
 }
 
 #[test]
-fn passwords() -> Result<()> {
-    let registry = Registry::start_with(Setup { password: true, ..Setup::default() })?;
-    let (tool, host, tag) = (Tool::new()?, registry.host(), registry.reference("wasmount/s3:v1"));
-    let auth = registry.auth_file(USER, PASSWORD)?.display().to_string();
-    push(&registry, "v1", &["--plain-http-registry", &host, "--registry-auth", &auth])?;
-    let base = ["pull", &tag, "--plain-http-registry", &host];
-
-    says(&tool.fails(&base)?, &[&host, "asks for a user and password", "--registry-auth FILE"]);
-    let wrong = registry.auth_file(USER, "wrong")?.display().to_string();
-    let sentence = tool.fails(&with_auth(&base, &wrong))?;
-    says(&sentence, &["does not allow wasmount/s3 to be read", "401", "--registry-auth"]);
-    assert!(!sentence.contains("wrong,") && !sentence.contains("\"wrong\""), "{sentence}");
-    let missing = tool.fails(&with_auth(&base, "/nonexistent/.dockerconfigjson"))?;
-    says(&missing, &["--registry-auth /nonexistent/.dockerconfigjson", "No such file"]);
-    tool.succeeds(&with_auth(&base, &auth))?;
-    Ok(())
-}
-
-#[test]
-fn tokens() -> Result<()> {
-    let service = TokenService::start()?;
-    let registry = Registry::start_with(Setup { token: Some(service.for_registry()), ..Setup::default() })?;
-    let (tool, host, tag) = (Tool::new()?, registry.host(), registry.reference("wasmount/s3:v1"));
-    let auth = registry.auth_file(USER, PASSWORD)?.display().to_string();
-    let at = service.host();
-    // The password goes to the service without TLS only if it was named too.
-    let half = ["push", &plugin_file("s3")?, &tag, "--plain-http-registry", &host, "--registry-auth", &auth];
-    says(&tool.fails(&half)?, &[&at, "without TLS", "--plain-http-registry"]);
-    assert_eq!(service.asked("GET") + service.asked("POST"), 0, "nothing was sent there");
-    let plain = ["--plain-http-registry", &host, "--plain-http-registry", &at];
-    push(&registry, "v1", &[&plain[..], &["--registry-auth", &auth]].concat())?;
-
-    let base = [&["pull", &tag][..], &plain].concat();
-    tool.succeeds(&with_auth(&base, &auth))?;
-    says(
-        &tool.fails(&base)?,
-        &["does not allow wasmount/s3 to be read by everybody", "--registry-auth FILE"],
-    );
-    let wrong = registry.auth_file(USER, "wrong")?.display().to_string();
-    says(&tool.fails(&with_auth(&base, &wrong))?, &["token service", &at, "does not accept"]);
-    assert_eq!(service.asked("POST"), 0);
-    let identity = registry.identity_file(IDENTITY_TOKEN)?.display().to_string();
-    Tool::new()?.succeeds(&with_auth(&base, &identity))?;
-    assert_eq!(service.asked("POST"), 1);
-    Ok(())
-}
-
-#[test]
-fn blobs_in_a_bucket_are_fetched_without_the_registrys_credentials() -> Result<()> {
-    let minio = Minio::start()?;
-    let setup = Setup { password: true, blobs: Some(BlobsAt::minio(&minio)?), ..Setup::default() };
-    let registry = Registry::start_with(setup)?;
-    let (tool, host, tag) = (Tool::new()?, registry.host(), registry.reference("wasmount/s3:v1"));
-    let auth = registry.auth_file(USER, PASSWORD)?.display().to_string();
-    push(&registry, "v1", &["--plain-http-registry", &host, "--registry-auth", &auth])?;
-    let pull = ["pull", &tag, "--plain-http-registry", &host, "--registry-auth", &auth];
-    // The bucket is elsewhere, and has no TLS either.
-    let bucket = minio.endpoint().replace("http://", "");
-    let sentence = tool.fails(&pull)?;
-    says(&sentence, &["a redirect", &bucket, "--plain-http-registry"]);
-    assert!(!sentence.contains("X-Amz"), "the signed URL is shown: {sentence}");
-    // MinIO refuses a signed URL that comes with an `Authorization`.
-    tool.succeeds(&[&pull[..], &["--plain-http-registry", &bucket]].concat())?;
-    Ok(())
-}
-
-#[test]
 fn signatures() -> Result<()> {
     let mut registry = Registry::start()?;
     let (tool, host, tag) = (Tool::new()?, registry.host(), registry.reference("wasmount/s3:v1"));
@@ -401,68 +259,6 @@ fn signatures() -> Result<()> {
 fn push_other(registry: &Registry) -> Result<String> {
     let layer = registry.put_blob("other", WASM, b"\0asm\x0d\0\x01\0")?;
     registry.put_image("other", "v1", &[layer])
-}
-
-/// A layer of these files, made by tar.
-fn layer(registry: &Registry, repository: &str, files: &[(&str, &Path)]) -> Result<serde_json::Value> {
-    let dir = tempfile::tempdir()?;
-    let root = dir.path().join("root");
-    for (name, from) in files {
-        let to = root.join(name);
-        std::fs::create_dir_all(to.parent().context("a directory")?)?;
-        std::fs::copy(from, to)?;
-    }
-    let output = Command::new("tar").arg("-C").arg(&root).args(["-czf", "-", "."]).output()?;
-    anyhow::ensure!(output.status.success(), "tar: {}", String::from_utf8_lossy(&output.stderr));
-    registry.put_blob(repository, TAR_GZIP, &output.stdout)
-}
-
-#[test]
-fn images_and_indexes() -> Result<()> {
-    let registry = Registry::start()?;
-    let (tool, host) = (Tool::new()?, registry.host());
-    let plain = ["--plain-http-registry", &host];
-    let pull = |reference: &str| {
-        let reference = registry.reference(reference);
-        tool.succeeds(&[&["pull", &reference][..], &plain].concat())
-    };
-    let (s3, rbd) = (paths::plugin("s3")?, paths::plugin("rbd")?);
-    let s3_digest = sha256(&std::fs::read(&s3)?);
-
-    // FROM scratch, COPY s3.wasm /, after a layer with what is no plugin.
-    let readme = layer(&registry, "image", &[("README.md", &paths::repository().join("README.md"))])?;
-    let plugin = layer(&registry, "image", &[("s3.wasm", &s3)])?;
-    let size = plugin["size"].clone();
-    let image = registry.put_image("image", "one", &[readme, plugin])?;
-    assert_eq!(field(&pull("image:one")?, "plugin")?, s3_digest);
-
-    let both = layer(&registry, "image", &[("plugins/s3.wasm", &s3), ("plugins/rbd.wasm", &rbd)])?;
-    registry.put_image("image", "two", &[both])?;
-    let reference = registry.reference("image:two");
-    let sentence = tool.fails(&[&["pull", &reference][..], &plain].concat())?;
-    says(&sentence, &["2 files *.wasm", "plugins/rbd.wasm, plugins/s3.wasm", "#path="]);
-    assert_eq!(field(&pull("image:two#path=/plugins/s3.wasm")?, "plugin")?, s3_digest);
-    assert_eq!(field(&pull("image:two#path=plugins/rbd.wasm")?, "plugin")?, sha256(&std::fs::read(&rbd)?));
-
-    // An index, as BuildKit makes it: one image, and an attestation.
-    let entry = json!({"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": image, "size": size,
-        "platform": {"os": "linux", "architecture": "s390x"}});
-    let attestation = json!({"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": image, "size": size,
-        "platform": {"os": "unknown", "architecture": "unknown"},
-        "annotations": {"vnd.docker.reference.type": "attestation-manifest"}});
-    let index = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
-        "manifests": [attestation, entry]});
-    let digest = registry.put_manifest("image", "index", &index)?;
-    let text = pull("image:index")?;
-    assert_eq!(field(&text, "plugin")?, s3_digest);
-    assert!(field(&text, "pinned")?.ends_with(&digest), "the index is what is pinned: {text}");
-
-    // Spin's type of layer.
-    let spin =
-        registry.put_blob("spin", "application/vnd.wasm.content.layer.v1+wasm", &std::fs::read(&s3)?)?;
-    registry.put_image("spin", "v1", &[spin])?;
-    assert_eq!(field(&pull("spin:v1")?, "plugin")?, s3_digest);
-    Ok(())
 }
 
 #[test]

@@ -299,14 +299,45 @@ fn a_token_that_has_expired_is_named_and_a_new_one_is_enough() -> Result<()> {
 }
 
 #[test]
-fn a_dataset_cannot_have_the_operators_token_sent_to_itself() -> Result<()> {
+fn nobody_but_the_operator_says_where_the_operators_token_is_sent() -> Result<()> {
     let cluster = Cluster::new(FEW)?;
     let token = cluster.write_token("operator", 3600)?;
     let thief = Server::start(|_| Answer::new(200, "thanks"))?;
     write_mount(&cluster.files, &cluster.minio, json!({"sts-endpoint": thief.endpoint()}))?;
     let mount = cluster.launch()?.start()?;
-    mount.log().wait_for(&["sts-endpoint", "must not say where a token of the operator's is sent"], SOON)?;
+    let refusal =
+        ["`sts-endpoint` stands in", "only the operator may say where a secret of the operator's is sent"];
+    mount.log().wait_for(&refusal, SOON)?;
     ensure!(read(mount.path(&key(0)))?.is_err());
+    ensure!(thief.requests().is_empty(), "the thief was asked");
+    drop(mount);
+
+    // Fluid writes the options of a ThinRuntime, which is the namespace's, into both of these.
+    write_mount(&cluster.files, &cluster.minio, json!({}))?;
+    let environment = format!("MOUNT_OPTIONS=ro,sts-endpoint={}", thief.endpoint());
+    let mount = cluster.launch()?.under("env", &[&environment]).start()?;
+    mount.log().wait_for(&[&refusal[..], &["MOUNT_OPTIONS"]].concat(), SOON)?;
+    ensure!(read(mount.path(&key(0)))?.is_err());
+    drop(mount);
+    let text = std::fs::read_to_string(cluster.files.config_file())?;
+    let mut config: Value = serde_json::from_str(&text)?;
+    config["runtimeOptions"] = json!({"sts-endpoint": thief.endpoint()});
+    cluster.files.write_config(&config)?;
+    let mount = cluster.launch()?.start()?;
+    mount.log().wait_for(&[&refusal[..], &["runtimeOptions"]].concat(), SOON)?;
+    ensure!(read(mount.path(&key(0)))?.is_err());
+    // What the operator says wins, and nobody else is asked.
+    drop(mount);
+    let mount = cluster
+        .launch()?
+        .under("env", &[&environment])
+        .long_option("s3:sts-endpoint", &cluster.minio.endpoint());
+    let mount = mount.start()?;
+    reads_back(mount.path(&key(0)), content(0).as_bytes(), RECOVERY)?;
+    let config: Value = serde_json::from_slice(&read(mount.path(".wasmount/config"))??)?;
+    let shown = &config["mounts"][0]["options"];
+    assert_eq!(shown["web-identity-token"], format!("(the content of {})", cluster.token_file.display()));
+    assert_eq!(shown["sts-endpoint"], cluster.minio.endpoint());
     ensure!(thief.requests().is_empty(), "the thief was asked");
 
     // Nor does a Dataset name a file of the node: that option is the operator's alone.

@@ -1,12 +1,15 @@
 //! The command line.
 
 use crate::config::size;
-use crate::plugins::args::{PluginPullArgs, PluginPushArgs, PluginVerifyArgs, RegistryArgs};
+use crate::plugins::args::{
+    PluginInspectArgs, PluginPullArgs, PluginPushArgs, PluginVerifyArgs, RegistryArgs,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use wasmount_core::mounts::Layout;
 use wasmount_observe::Format;
+use wasmount_plugin::{RevealPolicy, RevealRule};
 
 /// Mounts storage through WebAssembly plugins.
 #[derive(Parser, Debug)]
@@ -107,6 +110,9 @@ pub(crate) struct CommonArgs {
     /// metadata addresses and those of this node
     #[arg(long, value_name = "CIDR|HOST[:PORT]", action = clap::ArgAction::Append)]
     pub(crate) allow_net: Vec<String>,
+    /// Which secrets plugins may see.
+    #[command(flatten)]
+    pub(crate) reveal: RevealArgs,
     /// Refuse a mount with an option its plugin does not know, instead of warning
     #[arg(long)]
     pub(crate) strict_options: bool,
@@ -161,6 +167,25 @@ pub(crate) struct CommonArgs {
     /// Logging.
     #[command(flatten)]
     pub(crate) log: LogArgs,
+}
+
+/// Which secrets plugins may see in clear, of those that they ask for.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct RevealArgs {
+    /// Do not let plugins see these secrets in clear (`*`: none at all); a mount that has such an option is refused. What a plugin asks
+    /// to see, `plugin inspect` says [default: it sees that]
+    #[arg(long, value_name = "[PLUGIN:]OPTION", action = clap::ArgAction::Append)]
+    pub(crate) deny_reveal: Vec<RevealRule>,
+    /// But these they may see
+    #[arg(long, value_name = "[PLUGIN:]OPTION", action = clap::ArgAction::Append, requires = "deny_reveal")]
+    pub(crate) allow_reveal: Vec<RevealRule>,
+}
+
+impl RevealArgs {
+    /// The operator's word.
+    pub(crate) fn policy(&self) -> RevealPolicy {
+        RevealPolicy::new(self.deny_reveal.clone(), self.allow_reveal.clone())
+    }
 }
 
 /// `wasmount cache …`
@@ -256,15 +281,8 @@ pub(crate) struct LogArgs {
 /// `wasmount plugin …`
 #[derive(Subcommand, Debug)]
 pub(crate) enum PluginCommand {
-    /// Print kind, version, options and network needs of a plugin
-    Inspect {
-        /// The component
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-        /// For programs: as JSON
-        #[arg(long)]
-        json: bool,
-    },
+    /// Print kind, version, options and network needs of a plugin, and which secrets it sees
+    Inspect(PluginInspectArgs),
     /// Run the conformance suite on a plugin, in the real sandbox, without mounting
     Test(PluginTestArgs),
     /// Fetch a plugin, verify it, and keep it for `run` and `mount`
@@ -413,6 +431,8 @@ mod tests {
             &["wasmount", "run", "--log", "xml"],
             &["wasmount", "mount", "s3://b"],
             &["wasmount", "plugin", "inspect"],
+            &["wasmount", "run", "--deny-reveal", "a b"],
+            &["wasmount", "run", "--allow-reveal", "s3:access-key"],
         ] {
             assert!(Cli::try_parse_from(args).is_err(), "{args:?}");
         }

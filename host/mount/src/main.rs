@@ -17,6 +17,7 @@ mod plugins;
 mod show;
 mod supervise;
 mod telemetry;
+mod userns;
 mod wire;
 
 use clap::Parser;
@@ -63,8 +64,8 @@ async fn execute(command: Command) -> anyhow::Result<()> {
         }
         Command::Warm(args) => commands::warm::run(args).await,
         Command::Probe(args) => commands::probe::run(args).await,
-        Command::Plugin { command: PluginCommand::Inspect { file, json } } => {
-            commands::plugin_inspect::run(&file, json)
+        Command::Plugin { command: PluginCommand::Inspect(args) } => {
+            tokio::task::spawn_blocking(move || commands::plugin_inspect::run(&args)).await?
         }
         Command::Plugin { command: PluginCommand::Test(args) } => commands::plugin_test::run(args).await,
         Command::Plugin { command: PluginCommand::Pull(args) } => {

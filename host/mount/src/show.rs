@@ -7,7 +7,7 @@ use crate::plugins::load::Loaded;
 use crate::wire::process::Process;
 use serde_json::{Map, Value, json};
 use std::path::Path;
-use wasmount_plugin::OptionKind;
+use wasmount_plugin::{OptionKind, WrittenOption};
 
 /// The configuration as JSON. `file`: where it was read from.
 pub(crate) fn config(process: &Process, file: Option<&Path>, mounts: &[Resolved<Loaded>]) -> Value {
@@ -31,6 +31,7 @@ pub(crate) fn config(process: &Process, file: Option<&Path>, mounts: &[Resolved<
         },
         "cache": cache,
         "allowNet": args.allow_net,
+        "network": { "connectionsPerOrigin": process.client.connections_per_origin() },
         "mounts": mounts.iter().map(mount).collect::<Vec<_>>(),
     })
 }
@@ -75,21 +76,21 @@ fn mount(mount: &Resolved<Loaded>) -> Value {
     shown
 }
 
-/// Values of options that the plugin's table does not call secret; of others only that they are there.
+/// The options that hold: values, or the files they stand in; of secrets and of what the plugin does not know only that they are there.
 fn options(served: &Served<Loaded>) -> Map<String, Value> {
-    let described = served.plugin.description();
-    let value = |name: &str, value: &str| match described.option(name).map(|spec| &spec.kind) {
-        Some(OptionKind::Secret { .. } | OptionKind::FileContent) => json!("(hidden)"),
+    let (described, written) = (served.plugin.description(), &served.spec.options);
+    let value = |option: &WrittenOption<'_>| match (option.file(), &option.spec.kind) {
+        (Some(file), _) => json!(format!("(the content of {file})")),
+        (None, OptionKind::Secret { .. } | OptionKind::FileContent) => json!("(hidden)"),
         // An endpoint with a password in it is refused, and not shown before.
-        Some(OptionKind::Endpoint(_)) if value.contains('@') => json!("(hidden)"),
-        Some(_) => json!(value),
-        None => json!("(unknown to the plugin, hidden)"),
+        (None, OptionKind::Endpoint(_)) if option.input.value.contains('@') => json!("(hidden)"),
+        (None, _) => json!(option.input.value),
     };
-    // Weak ones come first, so that the one in force stays.
-    served
-        .spec
-        .options
-        .iter()
-        .map(|option| (option.name.clone(), value(&option.name, &option.value)))
+    let in_force = described.in_force(written);
+    let known = in_force.iter().map(|option| (option.spec.name.clone(), value(option)));
+    let unknown = written.iter().filter(|option| !described.knows(option));
+    unknown
+        .map(|option| (option.name.clone(), json!("(unknown to the plugin, hidden)")))
+        .chain(known)
         .collect()
 }

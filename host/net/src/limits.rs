@@ -18,7 +18,8 @@ pub struct NetLimits {
     pub response_head: Duration,
     /// Longest silence in the middle of a body, in either direction. Default 30 s.
     pub body_idle: Duration,
-    /// Connections in use at once per origin, TLS identity and proxy; more requests wait in order. Default 128.
+    /// Connections in use at once per origin, TLS identity and proxy; more requests wait in order. Default 128. May be
+    /// changed later ([`set_connections_per_origin`](crate::HttpClient::set_connections_per_origin)).
     pub connections_per_origin: usize,
     /// Connections kept open without work per origin. Default 64.
     pub idle_per_origin: usize,

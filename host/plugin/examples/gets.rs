@@ -70,7 +70,6 @@ async fn run(args: Vec<String>) {
         mount_point: format!("s3://{bucket}"),
         entry: serde_json::json!({}),
         options: [("endpoint", endpoint), ("access-key", access), ("secret-key", secret)].map(option).into(),
-        runtime_options: vec![],
         persistent_volume: None,
         read_only: true,
         strict_options: true,

@@ -59,7 +59,6 @@ async fn run(plugin: String, gib: f64, address: String) {
         mount_point: "hostile://x".into(),
         entry: serde_json::json!({}),
         options: vec![],
-        runtime_options: vec![],
         persistent_volume: None,
         read_only: true,
         strict_options: true,

@@ -149,7 +149,6 @@ mod tests {
                 mount_point: "s3://bucket/prefix".into(),
                 entry: serde_json::json!({}),
                 options: vec![],
-                runtime_options: vec![],
                 persistent_volume: None,
                 read_only: true,
                 strict_options: true,

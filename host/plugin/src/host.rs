@@ -10,6 +10,7 @@ use crate::instance::{FuelMeter, GuestMemory, GuestState, Instance, Meter, Plugi
 use crate::kind::{self, Kind};
 use crate::limits::Limits;
 use crate::mount::PluginMount;
+use crate::reveal::RevealPolicy;
 use crate::spec::MountSpec;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,11 +30,13 @@ pub struct PluginHostConfig {
     pub limits: Limits,
     /// Where compiled plugins are kept: a directory that only this user can write. `None`: each start compiles.
     pub aot_dir: Option<PathBuf>,
-    /// Bytes that all instances together may have: linear memories, and what they keep in buffers. A memory that would
+    /// Bytes that all instances together may have, half of it for linear memories and connections, half for buffers. A memory that would
     /// grow beyond traps, a buffer fails with `too-large`, as beyond the limits of one instance. 1 GiB by default.
     pub guest_memory: u64,
     /// Secrets of mounts are made known to it; lines and messages of plugins go through it.
     pub redactor: Redactor,
+    /// Which secrets the operator lets plugins see. By default all that they ask for.
+    pub reveal: RevealPolicy,
     /// Count the fuel of calls, for tests: see [`PluginHost::last_fuel`]. Slows guests down.
     pub count_fuel: bool,
 }
@@ -46,6 +49,7 @@ impl Default for PluginHostConfig {
             aot_dir: None,
             guest_memory: 1 << 30,
             redactor: Redactor::new(),
+            reveal: RevealPolicy::default(),
             count_fuel: false,
         }
     }
@@ -58,6 +62,7 @@ pub struct PluginHost {
     limits: Arc<Limits>,
     aot: Option<AotCache>,
     redactor: Redactor,
+    reveal: Arc<RevealPolicy>,
     fuel: Option<Arc<FuelMeter>>,
     memory: Arc<GuestMemory>,
     meters: Mutex<Vec<(MountId, Arc<Meter>)>>,
@@ -127,14 +132,17 @@ impl PluginHost {
                 format!("the imports of plugins cannot be linked: {e:#}"),
             )
         })?;
+        let memory = GuestMemory::new(config.guest_memory, &config.limits);
+        let limits = Limits { read: memory.longest_read(), ..config.limits };
         Ok(Self {
             machine,
             linker,
-            limits: Arc::new(config.limits),
+            limits: Arc::new(limits),
             aot,
             redactor: config.redactor,
+            reveal: Arc::new(config.reveal),
             fuel: config.count_fuel.then(Arc::default),
-            memory: GuestMemory::new(config.guest_memory),
+            memory,
             meters: Mutex::default(),
         })
     }
@@ -243,6 +251,7 @@ impl PluginHost {
             machine: self.machine.clone(),
             rights,
             redactor: self.redactor.clone(),
+            reveal: self.reveal.clone(),
             plugin,
             spec: Arc::new(spec),
             http,

@@ -27,9 +27,9 @@ pub struct Limits {
     /// Bytes of one `buffer`, and of one `body.collect` or `body.read-all`. More is `too-large`.
     pub buffer: usize,
     /// Bytes of all live buffers of an instance. The creating call fails with `too-large`; `connection.read-buffer` waits, and
-    /// leaves a quarter for what is made of the bytes it has received.
+    /// leaves a reserve for what is made of the bytes it has received.
     pub buffers: usize,
-    /// Bytes of one read of a file or an image. More is asked for in several.
+    /// Bytes of one read of a file or an image. More is asked for in several. Less where the memory for all instances is small.
     pub read: u32,
     /// How long a call waits for room among the buffers. Then it is `timed-out`.
     pub buffers_wait: Duration,

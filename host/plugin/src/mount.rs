@@ -12,7 +12,8 @@ use crate::instance::{Instance, PluginStats, Rights, Slot};
 use crate::kind::Kind;
 use crate::options::entry::{pairs_without_secrets, without_secrets};
 use crate::options::resolve::{Resolved, Resolver};
-use crate::spec::MountSpec;
+use crate::reveal::RevealPolicy;
+use crate::spec::{MountSpec, OptionSource};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::watch;
@@ -29,6 +30,7 @@ pub struct PluginMount {
     /// Without the network, which depends on options that may come from files.
     pub(crate) rights: Rights,
     pub(crate) redactor: Redactor,
+    pub(crate) reveal: Arc<RevealPolicy>,
     pub(crate) spec: Arc<MountSpec>,
     pub(crate) http: HttpClient,
     pub(crate) policy: ReachPolicy,
@@ -44,9 +46,20 @@ impl PluginMount {
             description: self.plugin.description(),
             secrets: &secrets,
             limits: &self.rights.limits,
+            reveal: &self.reveal,
             strict: spec.strict_options,
         };
         resolver.resolve(&spec.options)
+    }
+
+    /// Of `runtimeOptions`, what holds for this mount: all else is written for other mounts, and the plugin must not depend on it.
+    fn runtime_options(&self) -> Vec<(String, String)> {
+        let in_force = self.plugin.description().in_force(&self.spec.options);
+        let runtime = in_force
+            .iter()
+            .map(|written| written.input)
+            .filter(|input| input.source == OptionSource::Runtime);
+        runtime.map(|input| (input.name.clone(), input.value.clone())).collect()
     }
 
     /// Checks the options and makes everything an instance gets. Reads files. The last of what it returns awaits the identity that
@@ -69,7 +82,7 @@ impl PluginMount {
         let mount = MountData {
             id: spec.id.to_string(),
             entry: hidden(&spec.entry),
-            runtime_options: pairs_without_secrets(description, &self.redactor, &spec.runtime_options),
+            runtime_options: pairs_without_secrets(description, &self.redactor, &self.runtime_options()),
             persistent_volume: spec.persistent_volume.as_ref().map(hidden),
             settings: resolved.settings,
             mount_point: spec.mount_point.clone(),

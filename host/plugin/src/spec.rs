@@ -52,8 +52,6 @@ pub struct MountSpec {
     pub entry: serde_json::Value,
     /// Options from all sources, those of the host itself already taken out.
     pub options: Vec<OptionInput>,
-    /// `runtimeOptions` of config.json.
-    pub runtime_options: Vec<(String, String)>,
     /// PersistentVolume attributes of a `pvc://` mount.
     pub persistent_volume: Option<serde_json::Value>,
     /// Nothing will be written.

@@ -30,7 +30,6 @@ async fn open(options: &[(&str, &str)]) -> Arc<dyn BlockStore> {
         mount_point: "pattern://x".into(),
         entry: serde_json::json!({"mountPoint": "pattern://x"}),
         options: options.iter().map(input).collect(),
-        runtime_options: vec![],
         persistent_volume: None,
         read_only: true,
         strict_options: true,

@@ -246,7 +246,7 @@ async fn every_reference_and_handle_is_given_back() {
             let Ok(Resolution::Found(entry)) = found else { panic!("it is there") };
             tree.store.forget(vec![(entry.node, 1)]);
         }
-        if let Ok(file) = tokio::time::timeout(limit, tree.store.open(within(10), hello)).await {
+        if let Ok(file) = tokio::time::timeout(limit, tree.store.open(within(10), hello, false)).await {
             tree.store.release(file.unwrap().handle);
         }
         let opening = tree.store.open_directory(within(10), ROOT);

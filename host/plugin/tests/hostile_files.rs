@@ -97,7 +97,7 @@ async fn lies_about_directories_are_found_out() {
 async fn lies_about_open_files_are_found_out() {
     let tree = Tree::open("hostile_tree", &[]).await;
     let node = lookup(&tree, "policy").await.unwrap();
-    assert_lie(tree.store.open(within(10), node).await, "policy", "must not be");
+    assert_lie(tree.store.open(within(10), node, false).await, "policy", "must not be");
     for lie in ["long", "endless"] {
         let opened = tree.opened(lie).await;
         assert_lie(tree.read(opened.handle, 0, 4096).await, lie, "came where 4096 were asked for");

@@ -2,6 +2,7 @@
 
 use crate::csi::Volume;
 use crate::location::{Location, Root};
+use wasmount_ceph::cephfs::{FsConfig, INODE_BYTES};
 use wasmount_ceph_guest::options::{Access, Named, table};
 use wasmount_sdk::{Description, Error, Mount, Result, Settings};
 
@@ -24,10 +25,10 @@ pub fn description() -> Description {
             "cache-inodes",
             1_024..=1 << 20,
             "How many inodes are known at a time without being in use, as ceph-fuse's `client_cache_size`; twice as many at all. Each takes about \
-             1 KiB of the plugin's memory, which is an eighth of `--memory`, and something of the MDS'.",
+             1 KiB of the plugin's memory, which it shares with all others (an eighth of `--memory`), and something of the MDS'. Without it as many as \
+             fit there, up to 16384.",
         )
-        .alias("client_cache_size")
-        .default_value("16384");
+        .alias("client_cache_size");
     let description =
         Description::new("cephfs", env!("CARGO_PKG_VERSION"), "CephFS, coherent with all its other clients")
             .scheme("ceph")
@@ -49,9 +50,12 @@ pub struct Config {
     pub fs: Option<String>,
     /// The directory to show.
     pub root: Root,
-    /// Inodes that are known without being in use.
-    pub cache_inodes: usize,
+    /// Inodes that are known without being in use; `None`: as many as there is room for.
+    pub cache_inodes: Option<usize>,
 }
+
+/// Most inodes that are known without being in use if nobody says how many (`client_cache_size` of ceph-fuse): an MDS has to remember each.
+const IDLE_INODES: usize = 16 * 1024;
 
 impl Config {
     /// Reads the settings of a mount.
@@ -99,8 +103,29 @@ impl Config {
             }
             (named, option) => named.or(option.map(str::to_owned)),
         };
-        let cache_inodes = usize::try_from(settings.integer("cache-inodes")?).unwrap_or(0);
+        let cache_inodes = settings.optional_integer("cache-inodes")?;
+        let cache_inodes = cache_inodes.map(|inodes| usize::try_from(inodes).unwrap_or(0));
         Ok(Self { access, fs, root, cache_inodes })
+    }
+
+    /// What the client may know at a time, where the plugin may have so many bytes of memory: a third is for that, because messages that
+    /// arrive and calls under way need theirs, too, and memory that was once had is not given back.
+    #[must_use]
+    pub fn cache(&self, memory: u64) -> FsConfig {
+        let whole = FsConfig::default();
+        let memory = usize::try_from(memory).unwrap_or(usize::MAX);
+        let fit = memory / 3 / (2 * INODE_BYTES);
+        let idle_inodes = self.cache_inodes.unwrap_or(fit.min(IDLE_INODES)).max(1);
+        let all_inodes = idle_inodes.saturating_mul(2);
+        FsConfig {
+            idle_inodes,
+            all_inodes,
+            memory: all_inodes.saturating_mul(INODE_BYTES),
+            absent_names: idle_inodes.min(whole.absent_names),
+            // One part of a listing is there several times over: as it arrived, decoded, and as it is answered.
+            readdir_bytes: u32::try_from(memory / 16).unwrap_or(u32::MAX).min(whole.readdir_bytes),
+            ..whole
+        }
     }
 }
 
@@ -145,8 +170,19 @@ mod tests {
         ];
         let found = config("127.0.0.1:23300", None, &seed).unwrap();
         assert_eq!(found.access.monitors.addresses.len(), 1);
+        assert_eq!((found.cache_inodes, found.cache(12 << 20).idle_inodes), (Some(2048), 2048));
         assert_eq!((found.access.user.as_str(), found.fs, found.root), ("admin", None, Root::whole()));
-        assert_eq!(found.cache_inodes, 2048);
+    }
+
+    #[test]
+    fn what_is_known_follows_from_the_memory_there_is() {
+        let config = Config { cache_inodes: None, ..config("mon", None, &[]).unwrap() };
+        let little = config.cache(12 << 20);
+        assert_eq!((little.idle_inodes, little.all_inodes, little.memory), (2048, 4096, 4 << 20));
+        assert!(little.readdir_bytes < 1 << 20);
+        let much = config.cache(u64::MAX);
+        assert_eq!((much.idle_inodes, much.memory, much.readdir_bytes), (16_384, 32 << 20, 1 << 20));
+        assert!(config.cache(0).idle_inodes > 0);
     }
 
     #[test]

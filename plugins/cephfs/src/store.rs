@@ -12,13 +12,13 @@ use crate::xattr::{self, About};
 use crate::{read, seek, statfs};
 use std::rc::Rc;
 use wasmount_ceph::cephfs::{
-    Attributes, Entry, FileId, FsConfig, FsError, Kind, ListedEntry, ListingId, ReadPlan, Vino,
+    Attributes, Entry, FileId, FsError, Kind, ListedEntry, ListingId, ReadPlan, Vino,
 };
 use wasmount_ceph::mds::{Caps, FilePath, SessionConfig, ino};
 use wasmount_ceph::rados::Machine as _;
 use wasmount_ceph_guest::Client;
 use wasmount_ceph_guest::objects::body;
-use wasmount_ceph_guest::options::key::key;
+use wasmount_ceph_guest::options::key::UserKey;
 use wasmount_sdk::files::{
     self, AttributesAnswer, CachePolicy, Context, DirectoryEntry, DirectoryPage, Forgotten, Handle, Node,
     OpenFlags, Opened, Place, Resolution, SeekTarget, Statistics,
@@ -26,7 +26,7 @@ use wasmount_sdk::files::{
 use wasmount_sdk::task::until_given_up;
 use wasmount_sdk::{
     Body, Coherence, Description, Error, ErrorKind, FileCapabilities, FileOperations, FileStore, Info, Mount,
-    Result, SavedState, log,
+    Result, SavedState, log, system,
 };
 
 /// Longest wait for the cluster when a mount is opened. The host waits 30 s, or less if it is told so, and would not know the reason.
@@ -54,8 +54,9 @@ impl FileStore for CephFs {
 
     async fn open(mut mount: Mount) -> Result<(Self, Info)> {
         let config = Config::new(&mount)?;
-        let key = key(&config.access, &mut mount)?;
-        let client = connect(&config, key).await?;
+        let user = UserKey::new(&config.access, &mut mount)?;
+        let client = connect(&config, user.now()?).await?;
+        user.follow(&client);
         match Self::new(client.clone(), config, mount.resume.as_ref()).await {
             Ok(opened) => Ok(opened),
             Err(error) => {
@@ -114,7 +115,7 @@ impl FileStore for CephFs {
         }
         until_given_up(async {
             let vino = self.vino(node).await?;
-            let opened = self.fs.open(vino).await;
+            let opened = self.fs.open(vino, how.contains(OpenFlags::KEEP)).await;
             let opened = opened.map_err(|error| self.failed(format_args!("open of {vino}"), &error))?;
             let cache = match (opened.immutable, opened.pages) {
                 (true, _) => CachePolicy::KEEP | CachePolicy::IMMUTABLE,
@@ -250,11 +251,7 @@ async fn connect(config: &Config, key: Option<wasmount_ceph::auth::Key>) -> Resu
     let mut session = SessionConfig::new(config.root.as_str(), &*config.access.user);
     session.fs_name.clone_from(&config.fs);
     session.hostname.clone_from(&cluster.hostname);
-    let fs = FsConfig {
-        idle_inodes: config.cache_inodes,
-        all_inodes: config.cache_inodes.saturating_mul(2),
-        ..FsConfig::default()
-    };
+    let fs = config.cache(system::memory());
     let make = |ciphers, entropy, now| Machine::new(cluster, session, fs, ciphers, entropy, now);
     Client::begin(make, connect_ms, CONNECT_MS, &nothing_known).await
 }

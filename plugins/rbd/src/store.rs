@@ -17,7 +17,7 @@ use wasmount_ceph::rados::RadosError;
 use wasmount_ceph::types::UTime;
 use wasmount_ceph_guest::Client;
 use wasmount_ceph_guest::objects::body;
-use wasmount_ceph_guest::options::key::key;
+use wasmount_ceph_guest::options::key::UserKey;
 use wasmount_sdk::task::until_given_up;
 use wasmount_sdk::{
     Access, BlockCapabilities, BlockOperations, BlockStore, Body, Description, Error, Extent, ExtentKind,
@@ -52,8 +52,9 @@ impl BlockStore for Rbd {
 
     async fn open(mut mount: Mount) -> Result<(Self, Info)> {
         let config = Config::new(&mount)?;
-        let key = key(&config.access, &mut mount)?;
-        let client = Client::connect(config.access.cluster(key), CONNECT_MS).await?;
+        let user = UserKey::new(&config.access, &mut mount)?;
+        let client = Client::connect(config.access.cluster(user.now()?), CONNECT_MS).await?;
+        user.follow(&client);
         match Self::new(client.clone(), config).await {
             Ok(opened) => Ok(opened),
             Err(error) => {

@@ -2,7 +2,7 @@
 
 use crate::logging;
 use crate::plugins::args::PluginPullArgs;
-use crate::plugins::fetch;
+use crate::plugins::{Transfers, fetch};
 use anyhow::{Context, bail};
 use std::io::Write;
 use std::path::Path;
@@ -20,7 +20,7 @@ pub(crate) fn run(args: &PluginPullArgs) -> anyhow::Result<()> {
     };
     let client = args.registry.client(&args.plugin_key)?;
     let store = fetch::store_of_command(args.state_dir.as_deref())?;
-    let fetched = fetch::fetch(&client, &store, &remote)?;
+    let fetched = fetch::fetch(&client, &store, &remote, &Transfers::default())?;
     if let Origin::Unchecked { why, .. } = fetched.origin {
         // For a mount an old plugin is better than none; who pulls wants the new one.
         return Err(why).with_context(|| remote.to_string());

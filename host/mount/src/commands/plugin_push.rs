@@ -1,7 +1,7 @@
 //! `wasmount plugin push`: publishes a plugin.
 
 use crate::logging;
-use crate::plugins::Transfer;
+use crate::plugins::Transfers;
 use crate::plugins::args::PluginPushArgs;
 use anyhow::{Context, bail};
 use std::io::Write;
@@ -34,8 +34,9 @@ pub(crate) fn run(args: &PluginPushArgs) -> anyhow::Result<()> {
         exports,
     };
     let client = args.registry.client(&[])?;
-    let manifest =
-        client.push(&reference, &component, &Transfer::new()).with_context(|| reference.to_string())?;
+    let progress = Transfers::default().one();
+    let manifest = client.push(&reference, &component, &progress).with_context(|| reference.to_string())?;
+    drop(progress);
     let mut out = std::io::stdout().lock();
     writeln!(
         out,

@@ -47,6 +47,8 @@ pub(crate) struct HostOptions {
     pub(crate) tls: TlsSettings,
     /// `rw` or `ro` was asked for.
     pub(crate) wants_writing: Option<bool>,
+    /// What all this was read from: of each option the one that holds.
+    pub(crate) written: Vec<OptionInput>,
 }
 
 /// Takes wasmount's options out of `options` (weak ones first); the rest is the plugin's.
@@ -60,6 +62,7 @@ pub(crate) fn take(options: Vec<OptionInput>, secrets: &Path) -> Result<(HostOpt
         kind: None,
         tls: TlsSettings { proxy: ProxySettings::from_env()?, ..TlsSettings::default() },
         wants_writing: None,
+        written: Vec::new(),
     };
     let plain = |option: &OptionInput| option.name.replace('_', "-").to_ascii_lowercase();
     // Weak ones come first, so the last one of a name counts; those it replaces do not, not even as mistakes.
@@ -69,6 +72,7 @@ pub(crate) fn take(options: Vec<OptionInput>, secrets: &Path) -> Result<(HostOpt
         let name = plain(option);
         let counts = last.get(&name).is_some_and(|last| std::ptr::eq(*last, option));
         if counts && host.set(&name, option, secrets)? {
+            host.written.push(option.clone());
             own.insert(name);
         }
     }

@@ -30,13 +30,13 @@ pub(crate) struct Resolved<P> {
     pub(crate) written: Written,
 }
 
-/// What was written about a mount. Where this and the plugin are the same, the mount is.
+/// What was written about a mount. Where this, the plugin and the options that hold for it are the same, the mount is.
 #[derive(Clone, PartialEq)]
 pub(crate) struct Written {
     /// The element of `mounts`.
     pub(crate) mount: RawMount,
-    /// Its options, from all places.
-    pub(crate) options: Vec<OptionInput>,
+    /// Those of wasmount's own options that hold for it, wherever they were written.
+    pub(crate) own: Vec<OptionInput>,
     /// The PersistentVolume it names, if it does.
     pub(crate) volume: Option<Value>,
 }

@@ -101,11 +101,6 @@ impl Shared {
         Self { runtime, ..self.clone() }
     }
 
-    /// `runtimeOptions`, for the plugin.
-    pub(crate) fn runtime_options(&self) -> Vec<(String, String)> {
-        self.runtime.clone()
-    }
-
     /// Options that hold for the whole process: all but those of mounts and of single schemes.
     pub(crate) fn global(&self) -> Vec<OptionInput> {
         self.layers(None, &BTreeMap::new())

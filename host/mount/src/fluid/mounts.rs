@@ -103,7 +103,11 @@ pub(crate) fn resolve<P: Clone>(config: &RawConfig, settings: &Settings<'_, P>) 
             mount_point: shown(&mount.mount_point),
             insecure: host.as_ref().is_some_and(|host| host.tls.insecure_skip_verify),
             misplaced: misplaced.is_some() || mount.fault.is_some(),
-            written: written(config, mount, settings),
+            written: Written {
+                mount: mount.clone(),
+                own: host.as_ref().map(|host| host.written.clone()).unwrap_or_default(),
+                volume: volume_of(config, mount).and_then(Result::ok),
+            },
             files: host.map_or_else(ObjectFsConfig::default, |host| host.files),
             serves: match misplaced {
                 Some(error) => Err(error),
@@ -225,16 +229,6 @@ fn unique_id(index: usize, mount: &RawMount, ids: &mut BTreeSet<String>) -> Stri
     id
 }
 
-/// What a mount follows from.
-fn written<P>(config: &RawConfig, mount: &RawMount, settings: &Settings<'_, P>) -> Written {
-    let scheme = scheme_of(&mount.mount_point);
-    Written {
-        options: settings.shared.for_mount(scheme.as_deref(), mount),
-        volume: volume_of(config, mount).and_then(Result::ok),
-        mount: mount.clone(),
-    }
-}
-
 /// The options and the plugin; a missing plugin is not an error of the options.
 fn serve<P: Clone>(
     config: &RawConfig,
@@ -270,7 +264,6 @@ fn serve<P: Clone>(
             mount_point: mount.mount_point.clone(),
             entry,
             options,
-            runtime_options: settings.shared.runtime_options(),
             persistent_volume: volume.and_then(Result::ok),
             read_only: true,
             strict_options: settings.strict_options,

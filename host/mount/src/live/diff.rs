@@ -2,6 +2,7 @@
 
 use crate::config::resolved::Resolved;
 use crate::plugins::load::Loaded;
+use wasmount_plugin::{Description, MountSpec, OptionInput, OptionSource};
 use wasmount_types::MountId;
 
 /// From the mounts in force to the next ones.
@@ -22,15 +23,19 @@ pub(crate) struct Diff {
 impl Diff {
     /// Compares what was written, where mounts are, and which plugins serve them.
     pub(crate) fn new(active: &[Resolved<Loaded>], next: &[Resolved<Loaded>]) -> Self {
-        Self::with(active, next, |plugin| plugin.digest().to_string())
+        Self::with(active, next, |plugin| (plugin.digest().to_string(), plugin.description()))
     }
 
-    fn with<P>(active: &[Resolved<P>], next: &[Resolved<P>], digest: impl Fn(&P) -> String) -> Self {
-        let named = |mounts: &[Resolved<P>], id: &MountId| mounts.iter().position(|mount| mount.id == *id);
+    fn with<'a, P>(
+        active: &'a [Resolved<P>],
+        next: &'a [Resolved<P>],
+        about: impl Fn(&'a P) -> (String, &'a Description),
+    ) -> Self {
+        let named = |mounts: &'a [Resolved<P>], id: &MountId| mounts.iter().find(|mount| mount.id == *id);
         let mut diff = Self::default();
         for (index, mount) in next.iter().enumerate() {
-            let before = named(active, &mount.id).and_then(|at| active.get(at));
-            let stays = before.is_some_and(|before| same(before, mount, &digest));
+            let before = named(active, &mount.id);
+            let stays = before.is_some_and(|before| same(before, mount, &about));
             let name = mount.id.to_string();
             match before {
                 Some(_) if stays => {}
@@ -48,13 +53,30 @@ impl Diff {
     }
 }
 
-fn same<P>(a: &Resolved<P>, b: &Resolved<P>, digest: impl Fn(&P) -> String) -> bool {
+fn same<'a, P>(
+    a: &'a Resolved<P>,
+    b: &'a Resolved<P>,
+    about: impl Fn(&'a P) -> (String, &'a Description),
+) -> bool {
     let alike = match (&a.serves, &b.serves) {
-        (Ok(a), Ok(b)) => digest(&a.plugin) == digest(&b.plugin),
+        (Ok(a), Ok(b)) => {
+            let ((digest, described), (other, _)) = (about(&a.plugin), about(&b.plugin));
+            digest == other && effective(described, &a.spec) == effective(described, &b.spec)
+        }
         (Err(a), Err(b)) => a == b,
         _ => false,
     };
     alike && a.place == b.place && a.written == b.written
+}
+
+/// The options that make a difference to a mount: `runtimeOptions` are written for all mounts together, and one that the plugin does not know, or that a
+/// stronger place overrides, is nothing to this one.
+fn effective<'a>(described: &'a Description, spec: &'a MountSpec) -> Vec<&'a OptionInput> {
+    let unknown = |input: &&OptionInput| !described.knows(input);
+    // The plugin is warned of these, or refused for them.
+    let own = |input: &&OptionInput| matches!(input.source, OptionSource::Mount | OptionSource::Args);
+    let in_force = described.in_force(&spec.options).into_iter().map(|written| written.input);
+    in_force.chain(spec.options.iter().filter(unknown).filter(own)).collect()
 }
 
 #[cfg(test)]

@@ -6,6 +6,28 @@ use crate::plugins::registry::{Claim, Registry, Strength};
 use serde_json::{Value, json};
 use std::path::Path;
 use wasmount_core::mounts::Layout;
+use wasmount_plugin::{NetworkNeeds, OptionKind, OptionSpec};
+
+/// Knows `region` (also called `zone`) and `endpoint`.
+fn description() -> Description {
+    let option = |name: &str, alias: &str| OptionSpec {
+        name: name.into(),
+        aliases: vec![alias.into()],
+        kind: OptionKind::Text,
+        required: false,
+        default: None,
+        doc: String::new(),
+    };
+    Description {
+        name: "s3".into(),
+        version: "1".into(),
+        summary: "x".into(),
+        schemes: vec!["s3".into()],
+        csi_drivers: vec![],
+        options: vec![option("region", "zone"), option("endpoint", "url")],
+        network: NetworkNeeds::default(),
+    }
+}
 
 fn resolved(config: Value, standing: &Standing) -> Vec<Resolved<&'static str>> {
     let config = RawConfig::parse(config.to_string().as_bytes()).unwrap();
@@ -38,7 +60,8 @@ fn mount(name: &str, bucket: &str) -> Value {
 fn compare(before: Value, after: Value) -> (Vec<String>, Diff) {
     let active = resolved(before, &Standing::Nowhere);
     let next = resolved(after, &Standing::Nowhere.after(&active));
-    let diff = Diff::with(&active, &next, |plugin| (*plugin).to_owned());
+    let described = description();
+    let diff = Diff::with(&active, &next, |plugin| ((*plugin).to_owned(), &described));
     let stays =
         next.iter().zip(&diff.stays).filter(|(_, stays)| **stays).map(|(mount, _)| mount.id.to_string());
     (stays.collect(), diff)
@@ -65,6 +88,29 @@ fn options_from_elsewhere_count_as_well() {
         compare(json!({"mounts": mounts}), json!({"mounts": mounts, "runtimeOptions": {"region": "eu"}}));
     assert!(stays.is_empty());
     assert_eq!(diff.changed, ["a", "b"]);
+}
+
+#[test]
+fn runtime_options_that_make_no_difference_to_a_mount_leave_it_alone() {
+    let own = |name: &str, options: Value| json!({"name": name, "mountPoint": "s3://x", "options": options});
+    let mounts =
+        json!([mount("plain", "x"), own("zoned", json!({"zone": "us"})), own("owned", json!({"uid": 7}))]);
+    let changed = |before: Value, after: Value| {
+        let (_, diff) = compare(
+            json!({"mounts": mounts, "runtimeOptions": before}),
+            json!({"mounts": mounts, "runtimeOptions": after}),
+        );
+        diff.changed.join(" ")
+    };
+    assert_eq!(changed(json!({}), json!({"region": "eu"})), "plain owned", "one says itself where it is");
+    assert_eq!(changed(json!({}), json!({"gid": "5"})), "plain zoned owned");
+    assert_eq!(changed(json!({"uid": "5"}), json!({"uid": "6"})), "plain zoned");
+    assert_eq!(changed(json!({"tier": "1"}), json!({"other-plugins": "2"})), "", "no plugin here knows them");
+    assert_eq!(
+        changed(json!({"url": "a"}), json!({"url": "a", "endpoint": "a"})),
+        "plain zoned owned",
+        "said twice"
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::hash::{DefaultHasher, Hasher};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use wasmount_core::mounts::{MountState, MountTable};
 use wasmount_net::{PemSource, SecretsDir};
@@ -56,13 +56,18 @@ impl Inputs {
                 let of_file = inputs.files.entry(file).or_default();
                 of_file.0.push(Use { mount: mount.id.clone(), credential });
             };
-            for option in &spec.options {
-                let Some(relative) = option.value.strip_prefix(SecretsDir::PREFIX) else { continue };
-                let kind = served.plugin.description().option(&option.name).map(|option| &option.kind);
-                let credential = matches!(kind, Some(OptionKind::Secret { .. }));
-                // Paths that lead elsewhere are refused when the mount is opened.
-                if kind.is_some() && !Path::new(relative).is_absolute() && !relative.contains("..") {
-                    add(spec.secrets_dir.join(relative), credential);
+            for option in served.plugin.description().in_force(&spec.options) {
+                let Some(file) = option.file() else { continue };
+                let credential = matches!(option.spec.kind, OptionKind::Secret { .. });
+                match file.strip_prefix(SecretsDir::PREFIX).map(Path::new) {
+                    // Paths that lead elsewhere are refused when the mount is opened.
+                    Some(relative)
+                        if relative.components().all(|part| matches!(part, Component::Normal(_))) =>
+                    {
+                        add(spec.secrets_dir.join(relative), credential);
+                    }
+                    Some(_) => {}
+                    None => add(PathBuf::from(file), credential),
                 }
             }
             let tls = &spec.tls;

@@ -187,6 +187,7 @@ impl Live {
         self.standing = std::mem::take(&mut self.standing).after(&next.mounts);
         self.inputs = std::mem::take(&mut self.inputs).keep(Inputs::of(&next.mounts));
         self.active = next;
+        self.process.shares(self.active.mounts.len());
         let generation = self.status.in_force(&self.process, self.file.as_deref(), &self.active.mounts);
         tracing::info!(
             generation,

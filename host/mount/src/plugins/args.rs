@@ -1,6 +1,6 @@
 //! Flags and commands of everything that speaks to registries.
 
-use crate::cli::LogArgs;
+use crate::cli::{LogArgs, RevealArgs};
 use clap::Args;
 use std::path::PathBuf;
 use wasmount_distribution::{Client, ClientConfig, Limits};
@@ -34,6 +34,32 @@ impl RegistryArgs {
             limits: Limits { plugin: wasmount_plugin::Limits::default().component, ..Limits::default() },
         })
     }
+}
+
+/// `wasmount plugin inspect`
+#[derive(Args, Debug)]
+pub(crate) struct PluginInspectArgs {
+    /// The component: a file, or a reference as `--plugin` of `run` takes it
+    #[arg(value_name = "REFERENCE")]
+    pub(crate) reference: String,
+    /// For programs: as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// What `run` would refuse to it.
+    #[command(flatten)]
+    pub(crate) reveal: RevealArgs,
+    /// Accept it only if it is signed by this key (PEM; repeatable)
+    #[arg(long, value_name = "FILE", action = clap::ArgAction::Append)]
+    pub(crate) plugin_key: Vec<PathBuf>,
+    /// Where a plugin is kept that had to be fetched [default: /var/lib/wasmount]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// How registries are spoken to.
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+    /// Logging.
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 /// `wasmount plugin pull`

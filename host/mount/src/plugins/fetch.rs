@@ -1,6 +1,6 @@
 //! Plugins that are not here yet.
 
-use super::progress::Transfer;
+use super::progress::Transfers;
 use crate::dirs;
 use anyhow::Context;
 use std::path::Path;
@@ -20,12 +20,17 @@ pub(crate) fn store(state: Option<&Path>) -> anyhow::Result<Store> {
     Ok(Store::open(&state.join(PLUGINS))?)
 }
 
-/// Gets a plugin, and says so. Blocks.
+/// Gets a plugin, and says so. Blocks. `shown`: where people see how it goes on.
 ///
 /// # Errors
 /// Name the reference.
-pub(crate) fn fetch(client: &Client, store: &Store, remote: &Remote) -> anyhow::Result<Fetched> {
-    let fetched = client.fetch(store, remote, &Transfer::new()).with_context(|| remote.to_string())?;
+pub(crate) fn fetch(
+    client: &Client,
+    store: &Store,
+    remote: &Remote,
+    shown: &Transfers,
+) -> anyhow::Result<Fetched> {
+    let fetched = client.fetch(store, remote, &shown.one()).with_context(|| remote.to_string())?;
     let (reference, digest) = (remote.to_string(), fetched.digest.to_string());
     let manifest = fetched.manifest.map(|digest| digest.to_string());
     let signed_by = fetched.signed_by.as_deref();

@@ -1,18 +1,21 @@
 //! Loading plugins and settling who serves what.
 
-use super::fetch;
 use super::files::{self, Candidate, Named};
-use super::registry::{Claim, Registry};
+use super::registry::{Claim, Registry, Strength};
+use super::{Transfers, fetch};
 use crate::cli::CommonArgs;
 use crate::dirs;
 use anyhow::{Context, bail};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
-use wasmount_distribution::Reference;
+use wasmount_distribution::{Fetched, Reference, Remote};
 use wasmount_plugin::{Plugin, PluginHost};
 
 /// Plugins where the command line names none, separated by white space.
 const ENVIRONMENT: &str = "WASMOUNT_PLUGIN";
+
+/// References that are fetched at the same time: more servers than profiles name, and connections that a small registry does not mind.
+const FETCHED_AT_A_TIME: usize = 4;
 
 /// A loaded plugin.
 pub(crate) type Loaded = Arc<Plugin>;
@@ -64,26 +67,44 @@ async fn named(args: &CommonArgs) -> anyhow::Result<Vec<Candidate>> {
             Reference::Remote(remote) => remotes.push((remote, strength)),
         }
     }
+    candidates.extend(fetched(args, remotes).await.with_context(|| from.to_owned())?);
+    Ok(candidates)
+}
+
+/// Gets them, several at a time: one registry that does not answer must not hold up what others have.
+///
+/// # Errors
+/// Of those that cannot be had, the one that was named first.
+async fn fetched(args: &CommonArgs, remotes: Vec<(Remote, Strength)>) -> anyhow::Result<Vec<Candidate>> {
     if remotes.is_empty() {
-        return Ok(candidates);
+        return Ok(Vec::new());
     }
     let state = dirs::state(args.state_dir.as_deref(), args.cache_dir.as_deref())?;
     let (registry, keys) = (args.registry.clone(), args.plugin_key.clone());
-    let fetched = tokio::task::spawn_blocking(move || {
-        let (client, store) = (registry.client(&keys)?, fetch::store(state.as_deref())?);
-        let fetch = |(remote, strength)| {
-            let fetched = fetch::fetch(&client, &store, &remote)?;
-            anyhow::Ok(Candidate {
-                file: fetched.file,
-                name: remote.to_string(),
-                digest: Some(fetched.digest),
-                strength,
-                required: true,
-            })
-        };
-        remotes.into_iter().map(fetch).collect::<anyhow::Result<Vec<_>>>()
+    // Files are read.
+    let opened = tokio::task::spawn_blocking(move || {
+        anyhow::Ok((registry.client(&keys)?, fetch::store(state.as_deref())?))
     });
-    candidates.extend(fetched.await?.with_context(|| from.to_owned())?);
+    let (opened, shown) = (Arc::new(opened.await??), Transfers::default());
+    let permits = Arc::new(Semaphore::new(FETCHED_AT_A_TIME));
+    let fetch = |(remote, strength): (Remote, Strength)| {
+        let (opened, shown, permits) = (opened.clone(), shown.clone(), permits.clone());
+        tokio::spawn(async move {
+            let _permit = permits.acquire().await;
+            let fetched = tokio::task::spawn_blocking(move || {
+                let (client, store) = &*opened;
+                fetch::fetch(client, store, &remote, &shown).map(|fetched| (fetched, remote))
+            });
+            let (Fetched { file, digest, .. }, remote) = fetched.await??;
+            let name = remote.to_string();
+            anyhow::Ok(Candidate { file, name, digest: Some(digest), strength, required: true })
+        })
+    };
+    let tasks: Vec<_> = remotes.into_iter().map(fetch).collect();
+    let mut candidates = Vec::new();
+    for task in tasks {
+        candidates.push(task.await??);
+    }
     Ok(candidates)
 }
 

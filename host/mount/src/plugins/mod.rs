@@ -7,4 +7,4 @@ pub(crate) mod load;
 mod progress;
 pub(crate) mod registry;
 
-pub(crate) use progress::Transfer;
+pub(crate) use progress::Transfers;

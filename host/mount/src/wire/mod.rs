@@ -11,6 +11,7 @@ use crate::config::sources::Shared;
 use crate::live::{ConfigStatus, Live};
 use crate::supervise::{self, Signals};
 use crate::telemetry::Parts;
+use crate::userns;
 use anyhow::Context;
 use mounts::{Workshop, announce, announce_writers};
 use process::Process;
@@ -79,13 +80,14 @@ pub(crate) async fn serve(plan: Plan, args: CommonArgs) -> anyhow::Result<()> {
     let fs_type = format!("fuse.{}", options.subtype);
     let mounting = tokio::task::spawn_blocking(move || wasmount_fuse::mount(fs, runtime, &options));
     let Some(mounted) = supervise::or_stopped(mounting, &mut signals).await else { return Ok(()) };
-    let mounted = Arc::new(mounted??);
+    let mounted = Arc::new(mounted?.map_err(userns::explain)?);
     let passthrough = mounted.clone();
     prepared.metrics.collect(move |samples| {
         let on = passthrough.passthrough() == Passthrough::On;
         samples.add(MetricId::PassthroughAvailable, &[], u64::from(on));
     });
     tracing::info!(target_path = %mounted.target().display(), fs_type, "mounted");
+    userns::announce();
     if let Some(error) = background.and_then(|background| background.mounted().err()) {
         mounted.unmount()?;
         return Err(error).context("going on in the background");

@@ -40,8 +40,8 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Makes the parts. `mounts`: how many mounts there are to begin with; `implied_rules`: rules that the operator gave without
-    /// `--allow-net`.
+    /// Makes the parts. `mounts`: how many mounts there are to begin with ([`Self::shares`]); `implied_rules`: rules that the operator gave
+    /// without `--allow-net`.
     ///
     /// # Errors
     /// When what the operator named cannot be used.
@@ -64,6 +64,11 @@ impl Process {
             memory,
             reach,
         })
+    }
+
+    /// There are so many mounts now, which share the connections.
+    pub(crate) fn shares(&self, mounts: usize) {
+        self.client.set_connections_per_origin(net_limits(self.memory, mounts).connections_per_origin);
     }
 
     /// The disk cache as core sees it.
@@ -124,10 +129,11 @@ fn plugin_host(args: &CommonArgs, memory: Memory) -> anyhow::Result<Arc<PluginHo
         dirs::state(args.state_dir.as_deref(), args.cache_dir.as_deref())?.map(|state| state.join("aot"));
     let start = |aot_dir| {
         let redactor = logging::redactor();
-        let (limits, guest_memory) = (limits.clone(), memory.guests);
+        let (limits, guest_memory, reveal) = (limits.clone(), memory.guests, args.reveal.policy());
         PluginHost::new(PluginHostConfig {
             aot_dir,
             redactor,
+            reveal,
             limits,
             guest_memory,
             ..PluginHostConfig::default()

@@ -76,7 +76,8 @@ impl HttpClient {
     /// The same with another resolver.
     pub fn with_resolver(handle: Handle, limits: NetLimits, resolver: Arc<dyn Resolver>) -> Self {
         let resolver = Arc::new(Lookups::new(resolver));
-        let (limits, pool, counters) = (Arc::new(limits), Pool::default(), Arc::default());
+        let pool = Pool::new(limits.connections_per_origin);
+        let (limits, counters) = (Arc::new(limits), Arc::default());
         let inner = Arc::new(Inner { handle, limits, resolver, pool, counters });
         inner.handle.spawn(sweep(Arc::downgrade(&inner)));
         Self { inner }
@@ -95,6 +96,18 @@ impl HttpClient {
     /// Its name resolution, its limits and what it counts.
     pub(crate) fn shared(&self) -> (&Arc<dyn Resolver>, &Arc<NetLimits>, &Arc<Counters>) {
         (&self.inner.resolver, &self.inner.limits, &self.inner.counters)
+    }
+
+    /// Has another number of connections per origin from now on than [`NetLimits::connections_per_origin`] said. Where there are to be fewer, nobody gets
+    /// another one until so many of those in use have come back.
+    pub fn set_connections_per_origin(&self, connections: usize) {
+        let _on_runtime = self.inner.handle.enter();
+        self.inner.pool.resize(connections);
+    }
+
+    /// Most connections to one origin at present.
+    pub fn connections_per_origin(&self) -> usize {
+        self.inner.pool.most()
     }
 
     /// The limits it was made with.
@@ -214,7 +227,7 @@ impl HttpClient {
         } else {
             timed_out(format!(
                 "{target}: no connection within {after:.0?}; all {} may be busy",
-                self.inner.limits.connections_per_origin
+                self.inner.pool.most()
             ))
         }
     }

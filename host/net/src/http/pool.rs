@@ -1,14 +1,14 @@
 //! Connections that are kept.
 //!
 //! A permit stands for one connection in use. A new connection is only made when no idle one is left, so idle and used ones
-//! together never exceed the number of permits.
+//! together never exceed the number of permits (but for a moment when there are fewer from now on: what is in use is used to its end).
 
 use super::buffer::Buffer;
 use super::socket::Socket;
 use super::stats::Counters;
 use crate::limits::NetLimits;
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
@@ -24,9 +24,10 @@ pub(super) struct Key {
 }
 
 /// All origins of a client.
-#[derive(Default)]
 pub(super) struct Pool {
     origins: Mutex<HashMap<Key, Arc<Origin>>>,
+    /// Permits of each origin. Changes while `origins` is locked.
+    most: AtomicUsize,
 }
 
 /// The connections to one origin.
@@ -34,6 +35,8 @@ pub(super) struct Origin {
     /// For messages: scheme, host and port as they were first written.
     pub(super) label: Arc<str>,
     permits: Arc<Semaphore>,
+    /// How many permits there are, once those that are one too many have come back.
+    most: AtomicUsize,
     idle: Mutex<Vec<Idle>>,
     keep: usize,
     keep_for: Duration,
@@ -94,21 +97,49 @@ impl Lease {
     }
 }
 
+/// As many permits as can be.
+fn permits(connections: usize) -> usize {
+    // What `Semaphore::acquire_many` counts in.
+    connections.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize))
+}
+
 impl Pool {
+    /// No origins yet, and so many connections for each.
+    pub(super) fn new(connections_per_origin: usize) -> Self {
+        Self { origins: Mutex::default(), most: AtomicUsize::new(permits(connections_per_origin)) }
+    }
+
+    /// Most connections to one origin.
+    pub(super) fn most(&self) -> usize {
+        self.most.load(Ordering::Relaxed)
+    }
+
+    /// Has another number of connections per origin from now on, those to known origins included. Must be called on a runtime.
+    pub(super) fn resize(&self, connections_per_origin: usize) {
+        let most = permits(connections_per_origin);
+        let origins = self.origins();
+        self.most.store(most, Ordering::Relaxed);
+        let closed: Vec<_> = origins.values().flat_map(|origin| origin.resize(most)).collect();
+        // Closing runs outside the locks.
+        drop(origins);
+        drop(closed);
+    }
+
     /// The entry of an origin.
     pub(super) fn origin(&self, key: Key, label: impl std::fmt::Display, limits: &NetLimits) -> Arc<Origin> {
+        let mut origins = self.origins();
+        let most = self.most();
         let make = || {
             Arc::new(Origin {
                 label: label.to_string().into(),
-                permits: Arc::new(Semaphore::new(
-                    limits.connections_per_origin.clamp(1, Semaphore::MAX_PERMITS),
-                )),
+                permits: Arc::new(Semaphore::new(most)),
+                most: AtomicUsize::new(most),
                 idle: Mutex::new(Vec::new()),
                 keep: limits.idle_per_origin,
                 keep_for: limits.idle_timeout,
             })
         };
-        Arc::clone(self.origins().entry(key).or_insert_with(make))
+        Arc::clone(origins.entry(key).or_insert_with(make))
     }
 
     /// Closes what has been idle for too long or was closed by its server, and forgets origins without connections.
@@ -140,6 +171,29 @@ impl Pool {
 }
 
 impl Origin {
+    /// Has so many permits; returns idle connections that are too many then.
+    fn resize(&self, most: usize) -> Vec<Idle> {
+        let before = self.most.swap(most, Ordering::Relaxed);
+        if most > before {
+            // Those that an earlier call still waits for get their part of them.
+            self.permits.add_permits(most - before);
+            return Vec::new();
+        }
+        let fewer = u32::try_from(before - most).unwrap_or(u32::MAX);
+        if fewer > 0 {
+            let permits = Arc::clone(&self.permits);
+            tokio::spawn(async move {
+                // First come, first served: whoever asks later waits until so many have come back. Fails only if it is closed, which it never is.
+                if let Ok(too_many) = permits.acquire_many_owned(fewer).await {
+                    too_many.forget();
+                }
+            });
+        }
+        let mut idle = self.idle();
+        let surplus = idle.len().saturating_sub(most);
+        idle.drain(..surplus).collect()
+    }
+
     /// The right to use a connection, if nobody waits for it.
     pub(super) fn try_permit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.permits).try_acquire_owned().ok()

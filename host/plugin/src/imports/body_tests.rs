@@ -4,10 +4,9 @@ use super::*;
 use crate::limits::Limits;
 
 fn budget(bytes: usize) -> Arc<BufferBudget> {
-    BufferBudget::new(
-        &Limits { buffers: bytes, ..Limits::default() },
-        crate::instance::GuestMemory::new(u64::MAX).share(Default::default()),
-    )
+    let limits = Limits { buffers: bytes, ..Limits::default() };
+    let all = crate::instance::GuestMemory::new(u64::MAX, &limits);
+    BufferBudget::new(&limits, all.passing(Default::default()), all.lasting(Default::default()))
 }
 
 fn held(text: &'static str) -> Piece {

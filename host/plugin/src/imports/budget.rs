@@ -6,39 +6,36 @@ use crate::limits::Limits;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Semaphore;
 use wasmount_types::{Blame, Error, ErrorKind};
 
 /// Digests of one instance that are computed at the same time, each on a thread.
 const DIGESTS: usize = 2;
 
-/// Bytes of all live buffers of one instance.
+/// Bytes of all live buffers of one instance, and of its connections.
 pub(crate) struct BufferBudget {
     used: AtomicUsize,
     limit: usize,
-    /// Of what all instances have together.
-    share: Share,
+    /// Buffers, of what all instances have together.
+    passing: Share,
+    /// What its connections and ciphers keep.
+    lasting: Share,
     /// Digests that are being computed.
     pub(super) digests: Arc<Semaphore>,
     /// Buffers that are encrypted or decrypted on threads.
     pub(crate) ciphers: Arc<Semaphore>,
-    /// Those who wait for room take turns: a large piece would otherwise wait until there are no small ones. Two queues, since
-    /// what is received waits for room that only what converts it gives back.
-    receiving: Mutex<()>,
-    converting: Mutex<()>,
     patience: Duration,
 }
 
 impl BufferBudget {
-    pub(crate) fn new(limits: &Limits, share: Share) -> Arc<Self> {
+    pub(crate) fn new(limits: &Limits, passing: Share, lasting: Share) -> Arc<Self> {
         let digests = Arc::new(Semaphore::new(DIGESTS));
         let ciphers = Arc::new(Semaphore::new(limits.ciphers.clamp(1, Semaphore::MAX_PERMITS)));
         let (used, limit, patience) = (AtomicUsize::new(0), limits.buffers, limits.buffers_wait);
-        let (receiving, converting) = (Mutex::new(()), Mutex::new(()));
-        Arc::new(Self { used, limit, share, digests, ciphers, receiving, converting, patience })
+        Arc::new(Self { used, limit, passing, lasting, digests, ciphers, patience })
     }
 
-    /// Takes so many bytes until the charge is dropped.
+    /// Takes so many bytes for a buffer until the charge is dropped.
     pub(crate) fn charge(self: &Arc<Self>, bytes: usize) -> Result<Charge, Error> {
         let add = |used: usize| used.checked_add(bytes).filter(|used| *used <= self.limit);
         if self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, add).is_err() {
@@ -47,76 +44,63 @@ impl BufferBudget {
                 self.limit
             )));
         }
-        if !self.share.take(bytes) {
+        if !self.passing.take(bytes) {
             self.used.fetch_sub(bytes, Ordering::SeqCst);
-            return Err(too_large(format_args!(
-                "all plugins together wanted more than the {} MiB of memory they may have; raise --memory",
-                self.share.mib()
-            )));
+            return Err(all_together(&self.passing));
         }
-        Ok(Charge { budget: self.clone(), bytes })
+        Ok(Charge { budget: self.clone(), bytes, lasts: false })
     }
 
-    /// Waits for room for what is to be received, and leaves a quarter of all for what is to be made of it: what was received
-    /// encrypted could otherwise fill everything, and nothing of it could be decrypted.
+    /// Takes so many bytes for something that stays as long as the guest wants: a connection, a cipher.
+    pub(crate) fn keep(self: &Arc<Self>, bytes: usize) -> Result<Charge, Error> {
+        if !self.lasting.take(bytes) {
+            return Err(all_together(&self.lasting));
+        }
+        Ok(Charge { budget: self.clone(), bytes, lasts: true })
+    }
+
+    /// Waits for room for what is to be received, which leaves a reserve for what is to be made of it.
     pub(crate) async fn wait_to_receive(self: &Arc<Self>, bytes: usize) -> Result<Charge, Error> {
-        let most = self.limit - self.limit / 4;
-        let share = |share: &Share| share.take_leaving_reserve(bytes);
-        self.wait(&self.receiving, bytes, most, share).await
+        self.wait(bytes, self.passing.room_to_receive()).await
     }
 
     /// Waits for room for what is made of bytes that are there.
     pub(crate) async fn wait_to_convert(self: &Arc<Self>, bytes: usize) -> Result<Charge, Error> {
-        self.wait(&self.converting, bytes, self.limit, |share: &Share| share.take(bytes)).await
+        self.wait(bytes, self.passing.all()).await
     }
 
-    async fn wait(
-        self: &Arc<Self>,
-        queue: &Mutex<()>,
-        bytes: usize,
-        most: usize,
-        take_share: impl Fn(&Share) -> bool,
-    ) -> Result<Charge, Error> {
-        if bytes > most {
+    /// What all instances have is no more than the limit of one, which therefore needs no wait of its own.
+    async fn wait(self: &Arc<Self>, bytes: usize, most: u64) -> Result<Charge, Error> {
+        if bytes as u64 > most {
             return Err(too_large(format_args!(
                 "{bytes} bytes at once; at most {most} can be had; raise --memory"
             )));
         }
-        let room = async {
-            let _turn = queue.lock().await;
-            loop {
-                // Looked at only after this: what is given back in between is not missed.
-                let mut freed = std::pin::pin!(self.share.freed());
-                freed.as_mut().enable();
-                let add = |used: usize| used.checked_add(bytes).filter(|used| *used <= most);
-                if self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, add).is_ok() {
-                    if take_share(&self.share) {
-                        return Charge { budget: self.clone(), bytes };
-                    }
-                    self.used.fetch_sub(bytes, Ordering::SeqCst);
-                }
-                freed.await;
-            }
-        };
-        tokio::time::timeout(self.patience, room).await.map_err(|_| {
+        tokio::time::timeout(self.patience, self.passing.wait(bytes, most)).await.map_err(|_| {
             let text = format!(
                 "there was no room for {bytes} bytes among the buffers of plugins within {:?}; drop buffers earlier, or raise --memory",
                 self.patience
             );
             Error::new(ErrorKind::TimedOut, Blame::Host, text)
-        })
+        })?;
+        self.used.fetch_add(bytes, Ordering::SeqCst);
+        Ok(Charge { budget: self.clone(), bytes, lasts: false })
     }
+}
 
-    fn give_back(&self, bytes: usize) {
-        self.used.fetch_sub(bytes, Ordering::SeqCst);
-        self.share.give(bytes);
-    }
+fn all_together(share: &Share) -> Error {
+    too_large(format_args!(
+        "all plugins together wanted more than the {} MiB of memory they may have for this; raise --memory",
+        share.all() >> 20
+    ))
 }
 
 /// A part of a budget; given back when dropped.
 pub(crate) struct Charge {
     budget: Arc<BufferBudget>,
     bytes: usize,
+    /// It is not for a buffer.
+    lasts: bool,
 }
 
 impl Charge {
@@ -128,18 +112,27 @@ impl Charge {
     /// Gives back what is over `bytes`.
     pub(crate) fn shrink(&mut self, bytes: usize) {
         let over = self.bytes.saturating_sub(bytes);
-        self.budget.give_back(over);
+        self.give_back(over);
         self.bytes -= over;
     }
 
-    /// Stands for the other's bytes too.
+    /// Stands for the other's bytes too, which are for a buffer as well.
     pub(crate) fn absorb(&mut self, mut other: Self) {
         self.bytes += std::mem::take(&mut other.bytes);
+    }
+
+    fn give_back(&self, bytes: usize) {
+        if self.lasts {
+            self.budget.lasting.give(bytes);
+        } else {
+            self.budget.used.fetch_sub(bytes, Ordering::SeqCst);
+            self.budget.passing.give(bytes);
+        }
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.budget.give_back(self.bytes);
+        self.give_back(self.bytes);
     }
 }

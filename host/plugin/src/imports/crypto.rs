@@ -154,7 +154,7 @@ impl wit::HostCipher for GuestState {
     fn create(&mut self, suite: wit::CipherSuite, bytes: Vec<u8>) -> Answer<Resource<Cipher>> {
         let bytes = Zeroizing::new(bytes);
         let made = key(suite, &bytes).and_then(|key| {
-            let charge = self.buffers.charge(size_of::<LessSafeKey>())?;
+            let charge = self.buffers.keep(size_of::<LessSafeKey>())?;
             Ok(Cipher { key: Arc::new(key), _charge: charge })
         });
         match made {

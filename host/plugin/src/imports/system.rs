@@ -1,4 +1,4 @@
-//! `system`: time and random numbers.
+//! `system`: time, random numbers, and how much memory there is.
 
 use super::interruptible;
 use super::wit::system as wit;
@@ -18,6 +18,10 @@ impl wit::Host for GuestState {
 
     fn monotonic_ms(&mut self) -> wasmtime::Result<u64> {
         Ok(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn memory(&mut self) -> wasmtime::Result<u64> {
+        Ok(self.tenant.fair().min(self.rights.limits.linear_memory as u64))
     }
 
     fn random(&mut self, length: u32) -> wasmtime::Result<Vec<u8>> {

@@ -32,7 +32,7 @@ impl Memory for Budget {
     type Room = Charge;
 
     fn take(&self, bytes: usize) -> Result<Charge, Error> {
-        self.0.charge(bytes)
+        self.0.keep(bytes)
     }
 
     async fn wait(&self, bytes: usize) -> Result<Charge, Error> {

@@ -54,7 +54,7 @@ impl ResourceLimiter for Limiter {
         }
         match total.checked_sub(self.memory) {
             Some(more) if self.share.take(more) => {}
-            Some(_) => return Err(Violation::AllMemory(self.share.mib()).into()),
+            Some(_) => return Err(Violation::AllMemory(self.share.all() >> 20).into()),
             // A memory never shrinks; then there is nothing to take.
             None => return Ok(true),
         }
@@ -123,16 +123,16 @@ mod tests {
     #[test]
     fn memories_are_counted_together() {
         let limits = Limits { linear_memory: 10 << 20, ..Limits::default() };
-        // Half of it is for linear memories.
-        let all = GuestMemory::new(24 << 20);
-        let mut limiter = Limiter::new(&limits, all.linear_share(Default::default()));
+        // Half of it is for what lasts.
+        let all = GuestMemory::new(24 << 20, &limits);
+        let mut limiter = Limiter::new(&limits, all.lasting(Default::default()));
         assert!(limiter.memory_growing(0, 6 << 20, None).unwrap());
         assert!(limiter.memory_growing(0, 3 << 20, None).unwrap());
         assert!(limiter.memory_growing(3 << 20, 4 << 20, None).unwrap());
         let error = limiter.memory_growing(6 << 20, 7 << 20, None).unwrap_err();
         assert!(matches!(error.downcast_ref(), Some(Violation::Memory(10))));
         // 10 MiB are left of what all have.
-        let mut other = Limiter::new(&limits, all.linear_share(Default::default()));
+        let mut other = Limiter::new(&limits, all.lasting(Default::default()));
         assert!(other.memory_growing(0, 2 << 20, None).unwrap());
         let error = other.memory_growing(2 << 20, 3 << 20, None).unwrap_err();
         assert!(matches!(error.downcast_ref(), Some(Violation::AllMemory(12))));

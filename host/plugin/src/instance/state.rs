@@ -2,7 +2,7 @@
 
 use super::calls::CallTable;
 use super::limiter::{Budget, Limiter};
-use super::memory::GuestMemory;
+use super::memory::{GuestMemory, Tenant};
 use super::meter::Meter;
 use crate::imports::{BufferBudget, Events, LogSink};
 use crate::limits::Limits;
@@ -58,6 +58,8 @@ pub(crate) struct GuestState {
     pub(crate) calls: CallTable,
     pub(crate) budget: Arc<Budget>,
     pub(crate) limiter: Limiter,
+    /// One of those who share the memory.
+    pub(crate) tenant: Tenant,
     /// Becomes true when the instance is being closed.
     pub(crate) closing: watch::Receiver<bool>,
     /// Zero of the guest's monotonic clock.
@@ -77,10 +79,15 @@ impl GuestState {
         Self {
             table: table(),
             wasi_table: table(),
-            buffers: BufferBudget::new(&rights.limits, rights.memory.share(rights.meter.buffers.clone())),
+            buffers: BufferBudget::new(
+                &rights.limits,
+                rights.memory.passing(rights.meter.buffers.clone()),
+                rights.memory.lasting(rights.meter.buffers.clone()),
+            ),
             calls: CallTable::default(),
             budget,
-            limiter: Limiter::new(&rights.limits, rights.memory.linear_share(rights.meter.memory.clone())),
+            limiter: Limiter::new(&rights.limits, rights.memory.lasting(rights.meter.memory.clone())),
+            tenant: rights.memory.tenant(),
             closing,
             started: Instant::now(),
             wasi: wasi::empty(&rights.log),

@@ -1,14 +1,15 @@
 //! Options: from text in config.json to values a plugin can rely on.
 //!
 //! A plugin declares what it accepts ([`crate::OptionSpec`]); here its mount's options are checked against that
-//! table before the plugin runs: [`resolve`](mod@resolve) decides which of several sources wins and which file holds a
-//! value, [`parse`] reads one value, [`suggest`] names the option somebody meant, [`entry`] makes the copy of
+//! table before the plugin runs: [`written`] says which of several sources wins and which file holds a value,
+//! [`resolve`](mod@resolve) makes values of what holds, [`parse`] reads one value, [`suggest`] names the option somebody meant, [`entry`] makes the copy of
 //! the mount's configuration that the plugin may see.
 
 pub(crate) mod entry;
 pub(crate) mod parse;
 pub(crate) mod resolve;
 pub(crate) mod suggest;
+pub(crate) mod written;
 
 use crate::spec::OptionSource;
 use bytes::Bytes;

@@ -4,9 +4,11 @@
 //! a file, for an option of any kind and whoever wrote it. The operator, on the command line, may also name any
 //! other file: `-o KEY=@PATH` or `-o KEY-file=PATH`.
 
+use super::written::WrittenOption;
 use super::{Plain, Setting, Value, parse, suggest};
 use crate::description::{Description, OptionKind, OptionSpec};
 use crate::limits::Limits;
+use crate::reveal::{RevealPolicy, RevealRule};
 use crate::spec::{OptionInput, OptionSource};
 use bytes::Bytes;
 use std::path::Path;
@@ -27,41 +29,27 @@ pub(crate) struct Resolver<'a> {
     pub(crate) description: &'a Description,
     pub(crate) secrets: &'a SecretsDir,
     pub(crate) limits: &'a Limits,
+    /// Which secrets the plugin may see.
+    pub(crate) reveal: &'a RevealPolicy,
     pub(crate) strict: bool,
-}
-
-/// An option as somebody wrote it, and the option of the table it means.
-struct Written<'a> {
-    input: &'a OptionInput,
-    spec: &'a OptionSpec,
-    /// Written as `NAME-file`.
-    is_file: bool,
-}
-
-/// The file that only the operator can name: `KEY=@/PATH`, `KEY-file=PATH`, and the value of an option of kind `file-content`.
-fn operators_file<'a>(written: &Written<'a>) -> Option<&'a str> {
-    let Written { input, spec, is_file } = written;
-    let operator = input.source == OptionSource::Args;
-    match input.value.strip_prefix('@') {
-        _ if *is_file => Some(&input.value),
-        Some(path) if operator && path.starts_with('/') => Some(path),
-        _ if operator && spec.kind == OptionKind::FileContent => Some(&input.value),
-        _ => None,
-    }
-}
-
-/// The path of the file that an option's value is the content of.
-fn file_of(written: &Written<'_>) -> Option<String> {
-    let operator = written.input.source == OptionSource::Args;
-    let text = written.input.value.as_str();
-    let reference = text.strip_prefix('@').filter(|_| operator).unwrap_or(text);
-    let reference = SecretsDir::is_reference(reference).then_some(reference);
-    operators_file(written).or(reference).map(str::to_owned)
 }
 
 impl Resolver<'_> {
     fn fail(&self, what: impl std::fmt::Display) -> Error {
         Error::new(ErrorKind::Invalid, Blame::Plugin, format!("mount {}: {what}", self.mount))
+    }
+
+    fn refused(&self, what: impl std::fmt::Display) -> Error {
+        Error::new(ErrorKind::Denied, Blame::Host, format!("mount {}: {what}", self.mount))
+    }
+
+    /// The operator does not show this to the plugin.
+    fn hidden(&self, spec: &OptionSpec, rule: &RevealRule) -> Error {
+        let (plugin, name) = (&self.description.name, &spec.name);
+        self.refused(format_args!(
+            "plugin {plugin} must see the secret of option `{name}` in clear, and the operator refuses that (--deny-reveal {rule}); \
+             do without this option, or allow it with --allow-reveal {plugin}:{name}"
+        ))
     }
 
     /// Checks all options of a mount.
@@ -70,31 +58,39 @@ impl Resolver<'_> {
     /// The first thing that is wrong: names the option, the mount and what to do.
     pub(crate) fn resolve(&self, inputs: &[OptionInput]) -> Result<Resolved, Error> {
         let mut warnings = Vec::new();
-        let mut written = Vec::new();
-        for input in inputs {
-            match self.recognise(input) {
-                Some(known) => written.push(known),
-                None => warnings.extend(self.unknown(input)?),
-            }
+        for input in inputs.iter().filter(|input| !self.description.knows(input)) {
+            warnings.extend(self.unknown(input)?);
         }
+        let in_force = self.description.in_force(inputs);
         let mut settings = Vec::new();
         for spec in &self.description.options {
-            if let Some(setting) = self.setting(spec, &written, &mut warnings)? {
+            if let Some(setting) = self.setting(spec, &in_force, &mut warnings)? {
                 settings.push(setting);
             }
         }
+        self.keep_apart(&settings)?;
         Ok(Resolved { settings, warnings })
     }
 
-    fn recognise<'a>(&'a self, input: &'a OptionInput) -> Option<Written<'a>> {
-        if let Some(spec) = self.description.option(&input.name) {
-            return Some(Written { input, spec, is_file: false });
+    /// Nobody but the operator says where a secret goes that is the operator's: whoever else could name the place would get it sent.
+    /// `MOUNT_OPTIONS` counts as anybody's, since Fluid fills it from the namespace's runtime as well as from the profile.
+    fn keep_apart(&self, settings: &[Setting]) -> Result<(), Error> {
+        for secret in settings.iter().filter(|setting| setting.by_operator()) {
+            let Some(OptionKind::Secret { sent_to, .. }) =
+                self.description.option(&secret.name).map(|spec| &spec.kind)
+            else {
+                continue;
+            };
+            let mut named = settings.iter().filter(|s| sent_to.contains(&s.name) && !s.by_operator());
+            if let Some((place, source)) = named.find_map(|s| Some((&s.name, s.source?.place()))) {
+                let secret = &secret.name;
+                return Err(self.refused(format_args!(
+                    "option `{place}` stands in {source}, and `{secret}` on the command line: only the operator may say where a secret of the \
+                     operator's is sent; remove `{place}` there, or set it with --option too"
+                )));
+            }
         }
-        if input.source != OptionSource::Args {
-            return None;
-        }
-        let spec = self.description.option(input.name.strip_suffix("-file")?)?;
-        Some(Written { input, spec, is_file: true })
+        Ok(())
     }
 
     fn unknown(&self, input: &OptionInput) -> Result<Option<String>, Error> {
@@ -127,32 +123,23 @@ impl Resolver<'_> {
     fn setting(
         &self,
         spec: &OptionSpec,
-        written: &[Written<'_>],
+        in_force: &[WrittenOption<'_>],
         warnings: &mut Vec<String>,
     ) -> Result<Option<Setting>, Error> {
         let name = &spec.name;
-        let mut holds: Option<&Written<'_>> = None;
-        for candidate in written.iter().filter(|w| w.spec.name == *name) {
-            match holds {
-                Some(other)
-                    if other.input.source == candidate.input.source
-                        && other.input.name != candidate.input.name =>
-                {
-                    return Err(self.fail(format_args!(
-                        "options `{}` and `{}` in {} mean the same; remove one",
-                        other.input.name,
-                        candidate.input.name,
-                        candidate.input.source.place()
-                    )));
-                }
-                Some(other) if other.input.source > candidate.input.source => {}
-                _ => holds = Some(candidate),
+        let mut of_spec = in_force.iter().filter(|written| written.spec.name == *name);
+        if let Some(holds) = of_spec.next() {
+            if let Some(other) = of_spec.next() {
+                return Err(self.fail(format_args!(
+                    "options `{}` and `{}` in {} mean the same; remove one",
+                    holds.input.name,
+                    other.input.name,
+                    holds.input.source.place()
+                )));
             }
-        }
-        if let Some(holds) = holds {
             let value = self.value(holds, warnings)?;
-            let source = Some(holds.input.source);
-            return Ok(Some(Setting { name: name.clone(), value, source, file: file_of(holds) }));
+            let (source, file) = (Some(holds.input.source), holds.file().map(str::to_owned));
+            return Ok(Some(Setting { name: name.clone(), value, source, file }));
         }
         if let Some(default) = &spec.default {
             let value = parse::value(&spec.kind, default)
@@ -175,21 +162,20 @@ impl Resolver<'_> {
         Ok(None)
     }
 
-    fn value(&self, written: &Written<'_>, warnings: &mut Vec<String>) -> Result<Value, Error> {
-        let Written { input, spec, .. } = written;
-        let (name, text) = (input.name.as_str(), input.value.as_str());
-        let operator = input.source == OptionSource::Args;
+    fn value(&self, written: &WrittenOption<'_>, warnings: &mut Vec<String>) -> Result<Value, Error> {
+        let WrittenOption { input, spec, .. } = *written;
+        let (name, reference) = (input.name.as_str(), written.text());
         // Below the secrets directory the usual rules hold, whoever wrote it.
-        let path = operators_file(written).filter(|path| !SecretsDir::is_reference(path)).map(Path::new);
-        let reference = text.strip_prefix('@').filter(|_| operator).unwrap_or(text);
+        let path = written.operators_file().filter(|path| !SecretsDir::is_reference(path)).map(Path::new);
         let named = |error: Error| error.context(format_args!("mount {}", self.mount));
         match &spec.kind {
             OptionKind::Secret { reveal, .. } => {
+                if let Some(rule) = self.reveal.refuses(self.description, spec) {
+                    return Err(self.hidden(spec, rule));
+                }
                 let secret = match path {
                     Some(path) => self.secrets.secret_at(name, path),
-                    None => self
-                        .secrets
-                        .secret(name, if SecretsDir::is_reference(reference) { reference } else { text }),
+                    None => self.secrets.secret(name, reference),
                 };
                 Ok(Value::Secret { secret: secret.map_err(named)?, reveal: *reveal })
             }
@@ -217,7 +203,7 @@ impl Resolver<'_> {
                     None if SecretsDir::is_reference(reference) => {
                         self.secrets.text(name, reference).map_err(named)?
                     }
-                    None => text.to_owned(),
+                    None => reference.to_owned(),
                 };
                 let value = parse::value(kind, &text).map_err(|why| {
                     let place = input.source.place();

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::description::{EndpointRule, NetworkNeeds};
+use crate::spec::OptionSource;
 use std::path::PathBuf;
 
 fn option(name: &str, aliases: &[&str], kind: OptionKind) -> OptionSpec {
@@ -50,13 +51,14 @@ struct Fixture {
     dir: tempfile::TempDir,
     strict: bool,
     description: Description,
+    reveal: RevealPolicy,
 }
 
 impl Fixture {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("secrets/mine")).unwrap();
-        Self { dir, strict: false, description: description() }
+        Self { dir, strict: false, description: description(), reveal: RevealPolicy::default() }
     }
 
     fn file(&self, name: &str, content: &str) -> PathBuf {
@@ -76,9 +78,14 @@ impl Fixture {
             .collect();
         let (mount, limits) = (MountId::new("data"), Limits::default());
         let secrets = SecretsDir::new(self.dir.path().join("secrets"));
-        let description = &self.description;
-        let resolver =
-            Resolver { mount: &mount, description, secrets: &secrets, limits: &limits, strict: self.strict };
+        let resolver = Resolver {
+            mount: &mount,
+            description: &self.description,
+            secrets: &secrets,
+            limits: &limits,
+            reveal: &self.reveal,
+            strict: self.strict,
+        };
         resolver.resolve(&inputs).map_err(|e| e.message)
     }
 
@@ -239,4 +246,49 @@ fn the_content_of_a_file_is_never_repeated() {
             assert!(error.contains(&format!("option `{name}`")) && !error.contains("swordfish"), "{error}");
         }
     }
+}
+
+#[test]
+fn only_the_operator_says_where_a_secret_of_the_operators_is_sent() {
+    let mut fixture = Fixture::new();
+    let token = option("token", &[], OptionKind::Secret { reveal: true, sent_to: vec!["endpoint".into()] });
+    fixture.description.options.push(token);
+    let outcome = |place: OptionSource, secret: OptionSource| {
+        fixture.resolve(&[("minio-url", "http://thief", place), ("token", "t", secret)]).err()
+    };
+    for place in [Environment, Runtime, Mount] {
+        let refused = outcome(place, Args).unwrap();
+        assert!(
+            refused.contains("option `endpoint` stands in") && refused.contains(place.place()),
+            "{refused}"
+        );
+        assert!(refused.contains("`token` on the command line") && refused.contains("--option"), "{refused}");
+        for secret in [Environment, Runtime, Mount] {
+            assert_eq!(outcome(place, secret), None, "their own");
+        }
+    }
+    assert_eq!(outcome(Args, Args), None);
+    // A key that only signs is sent nowhere.
+    let signs = [("endpoint", "http://a", Mount), ("secret-key", "k", Args)];
+    assert!(fixture.resolve(&signs).is_ok());
+    // Nobody has named the place: it is the plugin's.
+    fixture.description.options[0].default = Some("https://usual".into());
+    assert!(fixture.resolve(&[("token", "t", Args)]).is_ok());
+}
+
+#[test]
+fn what_the_operator_hides_is_refused_before_its_file_is_read() {
+    let mut fixture = Fixture::new();
+    let seen = option("token", &[], OptionKind::Secret { reveal: true, sent_to: vec![] });
+    fixture.description.options.push(seen);
+    fixture.reveal = RevealPolicy::new(vec!["s3:*".parse().unwrap()], vec![]);
+    let missing = "/etc/fluid/secrets/mine/none";
+    let all = [("url", "http://a", Mount), ("secret-key", "k", Mount), ("token", missing, Mount)];
+    let refused = fixture.resolve(&all).err().unwrap();
+    for part in ["mount data", "plugin s3", "`token`", "--deny-reveal s3:*", "--allow-reveal s3:token"] {
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
+    assert!(fixture.resolve(&all[..2]).is_ok(), "what is not set is not missed, what only signs is not seen");
+    fixture.reveal = RevealPolicy::new(vec!["*".parse().unwrap()], vec!["s3:token".parse().unwrap()]);
+    assert!(fixture.resolve(&all).err().unwrap().contains("cannot be read"), "its file is looked for now");
 }

@@ -75,7 +75,6 @@ impl Sandbox {
             mount_point: "hostile://x".into(),
             entry,
             options,
-            runtime_options: vec![],
             persistent_volume: None,
             read_only: true,
             strict_options: false,

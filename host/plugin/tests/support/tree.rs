@@ -43,7 +43,6 @@ impl Tree {
             entry: serde_json::json!({"mountPoint": mount_point}),
             mount_point,
             options: options.iter().map(input).collect(),
-            runtime_options: vec![],
             persistent_volume: None,
             read_only: true,
             strict_options: true,
@@ -63,7 +62,7 @@ impl Tree {
     pub async fn opened(&self, file: &str) -> Opened {
         let found = self.store.resolve(within(10), NodeNumber::ROOT, name(file)).await.unwrap();
         let Resolution::Found(entry) = found else { panic!("there is no {file}") };
-        let opened = self.store.open(within(10), entry.node).await.unwrap();
+        let opened = self.store.open(within(10), entry.node, false).await.unwrap();
         self.store.forget(vec![(entry.node, 1)]);
         opened
     }

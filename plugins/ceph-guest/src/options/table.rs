@@ -50,7 +50,7 @@ fn identity(options: Options) -> Options {
         .secret(
             "key",
             "The user's key (`ceph auth get-key client.NAME`). The plugin has to see it: a cephx key decrypts tickets, which the host cannot \
-             do for it. It is sent nowhere.",
+             do for it. It is sent nowhere. When its file changes, the new key is used with the next session.",
         )
         .reveal()
         .alias("userKey")

@@ -82,6 +82,11 @@ impl Cephx {
         self.lock().entity.clone()
     }
 
+    /// Has another key from now on: the user's was exchanged. What it holds, and what is under way, stays as it is.
+    pub fn replace_key(&self, key: Key) {
+        self.lock().key = Some(key);
+    }
+
     /// What the monitors call this client: the number of `client.NUMBER` in messages. 0 before the first session; another one only
     /// after [`forget`](Self::forget) or when the monitors no longer accepted the old session.
     #[must_use]

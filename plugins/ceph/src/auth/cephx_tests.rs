@@ -156,6 +156,20 @@ fn a_refused_ticket_is_replaced() {
 }
 
 #[test]
+fn a_key_that_was_exchanged_keeps_the_session() {
+    let mut cluster = Cluster::new(key(KeyType::Aes, 1));
+    let client = admin(&cluster.user);
+    cluster.authenticate(&mut client.monitor(), at(0)).unwrap();
+    let known_as = client.global_id();
+    cluster.user = key(KeyType::Aes, 2);
+    assert!(cluster.authenticate(&mut client.monitor(), at(1)).is_err(), "the old one is worth nothing");
+    assert!(client.has_ticket(OSD, at(1)), "what it holds is not");
+    client.replace_key(cluster.user.clone());
+    cluster.authenticate(&mut client.monitor(), at(2)).unwrap();
+    assert_eq!(client.global_id(), known_as);
+}
+
+#[test]
 fn who_does_not_have_the_key_is_not_believed() {
     let client = admin(&key(KeyType::Aes256k, 1));
     let mut monitor = client.monitor();

@@ -91,6 +91,15 @@ impl<P: Payload> MonClient<P> {
         }
     }
 
+    /// Something has changed that may end a search without success: the next round begins at once.
+    pub fn hurry(&mut self, now: Now, entropy: &mut dyn Entropy) {
+        self.patience = PATIENCE.0;
+        if let State::Hunting(hunt) = &mut self.state {
+            hunt.hurry(now);
+            self.hunt(now, entropy);
+        }
+    }
+
     /// What is to be done next.
     pub fn poll_action(&mut self) -> Option<MonAction<P>> {
         self.actions.pop_front()

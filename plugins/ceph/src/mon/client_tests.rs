@@ -204,6 +204,24 @@ fn a_refusal_is_permanent_and_named_when_all_have_answered() {
 }
 
 #[test]
+fn a_search_can_be_hurried_and_a_session_is_left_alone() {
+    let mut scene = Scene::new("a");
+    let refused = AuthError::Refused { entity: "client.admin".to_owned(), key_type: None };
+    let link = scene.connects()[0].0;
+    scene.client.hurry(at(scene.clock), &mut scene.entropy);
+    assert!(scene.connects().is_empty(), "it is under way");
+    scene.refuse(link, refused);
+    assert!(matches!(scene.actions()[..], [MonAction::Trouble(_)]));
+    scene.client.hurry(at(scene.clock), &mut scene.entropy);
+    let again = scene.connects();
+    assert_eq!(again.len(), 1, "without a pause");
+    scene.accept(again[0].0);
+    scene.actions();
+    scene.client.hurry(at(scene.clock), &mut scene.entropy);
+    assert!(scene.actions().is_empty() && scene.client.has_session());
+}
+
+#[test]
 fn another_cluster_is_left_at_once_and_gets_no_questions() {
     let expected = Fsid([1; 16]);
     let mut scene = Scene::with("a", |config| config.fsid = Some(expected));

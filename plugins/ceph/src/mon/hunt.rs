@@ -32,6 +32,11 @@ impl Hunt {
         Self { resume_at: Some(moment), ..Self::default() }
     }
 
+    /// If it waits for the next round, it does not wait any longer.
+    pub(super) fn hurry(&mut self, now: Now) {
+        self.resume_at = self.resume_at.map(|at| at.min(now.monotonic_ms));
+    }
+
     /// Begins a round if it is time for one.
     pub(super) fn resume(&mut self, now: Now, addresses: impl FnOnce() -> VecDeque<MonAddress>) {
         if self.resume_at.is_some_and(|at| now.reached(at)) {

@@ -7,7 +7,7 @@ use super::links::{Daemon, Link, Links};
 use super::objecter::Objecter;
 use super::peers::Peers;
 use super::{OpId, OpRequest};
-use crate::auth::{AuthError, Cephx};
+use crate::auth::{AuthError, Cephx, Key};
 use crate::entropy::Entropy;
 use crate::mon::{LinkFailure, MonClient, MonConfig, MonError, Repeat, RequestId};
 use crate::msgr::{AeadFactory, Arrived, ConnectionError, Event, GlobalSequence, Message, Want, features};
@@ -101,6 +101,13 @@ impl<P: Payload, F: AeadFactory + Clone> Cluster<P, F> {
         };
         cluster.settle(now);
         Ok(cluster)
+    }
+
+    /// The user's key was exchanged. Sessions and tickets stay; the new one is used with the next monitor, which is looked for at once if there is none.
+    pub fn replace_key(&mut self, key: Key, now: Now) {
+        self.cephx.replace_key(key);
+        self.monitors.hurry(now, &mut *self.entropy);
+        self.settle(now);
     }
 
     /// What is to be done next.

@@ -2,15 +2,10 @@
 
 use super::web_identity::Role;
 use crate::address::aws_host;
-use std::collections::HashSet;
 use wasmount_sdk::{Endpoint, EndpointRule, Error, Mount, Options, Result, Settings};
 
 /// How long web identity's sessions may last (AWS STS; MinIO's limits are the same or wider), in seconds.
 const SESSION_S: std::ops::RangeInclusive<u64> = 15 * 60..=12 * 3600;
-
-/// Secrets, and the options that say where they are sent.
-const SENT: [(&str, &str); 2] =
-    [("web-identity-token", "sts-endpoint"), ("container-authorization-token", "container-credentials-uri")];
 
 /// Where credentials come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,11 +92,12 @@ pub fn add_options(options: Options) -> Options {
              part of that request, so the plugin has to see it.",
         )
         .reveal()
+        .sent_to(&["sts-endpoint"])
         .endpoint_with(
             "sts-endpoint",
             rule(["https", "http"], 443, &["POST"]),
             "Web identity: where the STS is. Without it, that of AWS in `region`; with `endpoint` it has to be set (MinIO's own STS is at the \
-             same address). What is set by a Dataset gets no token that is the operator's.",
+             same address). Only the operator says where a token of the operator's is sent.",
         )
         .text("role-session-name", "Web identity: name of the session, as the service logs it.")
         .default_value("wasmount")
@@ -149,7 +145,6 @@ impl Plan {
     /// `invalid`, naming the option and what to change.
     pub fn new(mount: &Mount, kind: Kind, region: &str) -> Result<(Self, Vec<String>)> {
         let settings = &mount.settings;
-        keep_apart(settings, &written_by_users(&mount.entry, &mount.runtime_options))?;
         let mut warnings = Vec::new();
         let plan = match kind {
             Kind::Anonymous => Self::Anonymous,
@@ -215,27 +210,6 @@ fn role(settings: &Settings, region: &str, warnings: &mut Vec<String>) -> Result
 
 fn is_loopback(host: &str) -> bool {
     host.parse::<std::net::IpAddr>().map_or(host == "localhost", |address| address.is_loopback())
-}
-
-/// Options that stand in the Dataset or the runtime, by their names as written. What is missing here is the operator's, or a default.
-fn written_by_users(entry: &str, runtime: &[(String, String)]) -> HashSet<String> {
-    let entry: serde_json::Value = serde_json::from_str(entry).unwrap_or_default();
-    let mount = entry.get("options").and_then(serde_json::Value::as_object);
-    let mount = mount.into_iter().flat_map(|options| options.keys().cloned());
-    mount.chain(runtime.iter().map(|(name, _)| name.clone())).collect()
-}
-
-/// A Dataset must not say where a token is sent that its author does not have.
-fn keep_apart(settings: &Settings, users: &HashSet<String>) -> Result<()> {
-    for (secret, endpoint) in SENT {
-        if settings.is_explicit(secret) && !users.contains(secret) && users.contains(endpoint) {
-            return Err(Error::invalid(format!(
-                "option {endpoint} stands in the Dataset, and {secret} on the command line: a Dataset must not say where a token of the \
-                 operator's is sent; remove {endpoint} there, or set both in the same place"
-            )));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

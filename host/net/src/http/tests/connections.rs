@@ -112,6 +112,54 @@ async fn connections_are_bounded_and_waiters_come_in_order() {
 }
 
 #[tokio::test]
+async fn there_may_be_more_or_fewer_connections_later() {
+    let server = Server::start(|mut peer| async move {
+        let _ = peer.head().await;
+        peer.say("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n").await;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let limits = NetLimits { connections_per_origin: 3, ..NetLimits::default() };
+    let (client, net) = Setup { limits, ..Setup::default() }.build(server.address);
+    let held = async || net.send(get(server.url("/"))).await.unwrap();
+    let refused = async || {
+        let request = HttpRequest { timeout: Some(Duration::from_millis(50)), ..get(server.url("/")) };
+        net.send(request).await.unwrap_err().message
+    };
+    let mut all = vec![held().await, held().await, held().await];
+    assert!(refused().await.contains("all 3 may be busy"));
+    client.set_connections_per_origin(4);
+    all.push(held().await);
+    assert!(refused().await.contains("all 4 may be busy"));
+    // Two fewer than there are: two have to come back before there is another one.
+    client.set_connections_per_origin(2);
+    for left in [3, 2] {
+        all.pop();
+        assert_eq!(all.len(), left);
+        assert!(refused().await.contains("all 2 may be busy"));
+    }
+    all.pop();
+    all.push(held().await);
+    // More again while there are still some too many.
+    client.set_connections_per_origin(1);
+    client.set_connections_per_origin(3);
+    all.push(held().await);
+    assert!(refused().await.contains("all 3 may be busy"));
+    // An origin that nobody has asked before has as many from the start.
+    let other = Server::start(|mut peer| async move {
+        let _ = peer.head().await;
+        peer.say("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n").await;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let (client, net) = Setup::default().build(other.address);
+    client.set_connections_per_origin(0);
+    let _held = net.send(get(other.url("/"))).await.unwrap();
+    let request = HttpRequest { timeout: Some(Duration::from_millis(50)), ..get(other.url("/")) };
+    assert!(net.send(request).await.unwrap_err().message.contains("all 1 may be busy"), "one at least");
+}
+
+#[tokio::test]
 async fn waiting_for_a_connection_is_bounded_too() {
     let server = Server::start(|mut peer| async move {
         let _ = peer.head().await;

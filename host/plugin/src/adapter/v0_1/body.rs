@@ -192,8 +192,10 @@ mod tests {
 
     fn pieces(lengths: &[usize]) -> Pieces {
         let all = lengths.iter().map(|n| Piece::Bytes(Held { bytes: vec![7; *n].into(), charge: None }));
-        let share = GuestMemory::new(u64::MAX).share(Default::default());
-        Pieces::assemble(all, &BufferBudget::new(&Limits::default(), share)).unwrap()
+        let (limits, all_memory) = (Limits::default(), GuestMemory::new(u64::MAX, &Limits::default()));
+        let (passing, lasting) =
+            (all_memory.passing(Default::default()), all_memory.lasting(Default::default()));
+        Pieces::assemble(all, &BufferBudget::new(&limits, passing, lasting)).unwrap()
     }
 
     #[tokio::test]

@@ -32,7 +32,7 @@ pub(crate) struct Caller<E: Start> {
 impl<E: Start> Caller<E> {
     /// Waits until a read of so many bytes may be asked for.
     pub(super) async fn admit(&self, length: u32, deadline: Instant) -> Result<Admitted> {
-        timeout_at(deadline.into(), self.memory.admit(length.into())).await.map_err(|_| {
+        timeout_at(deadline.into(), self.memory.admit(length)).await.map_err(|_| {
             let text = "waiting for memory of plugins to read into; raise --memory";
             Error::timed_out(Blame::Host, text)
         })

@@ -188,9 +188,10 @@ impl FilesProvider {
         Ok(Opened { handle, cache })
     }
 
-    async fn open(&self, ctx: RequestCtx, node: NodeNumber) -> Result<Opened> {
+    async fn open(&self, ctx: RequestCtx, node: NodeNumber, keep: bool) -> Result<Opened> {
+        let how = if keep { wit::OpenFlags::READ | wit::OpenFlags::KEEP } else { wit::OpenFlags::READ };
         let open = |state: Arc<CallState>, reply: OpenReply| -> Job<Exports> {
-            let question = (context(&ctx), node.0, wit::OpenFlags::READ);
+            let question = (context(&ctx), node.0, how);
             Box::new(move |acc, exports: &Exports| {
                 Box::pin(async move {
                     if state.start() {
@@ -359,8 +360,8 @@ impl FileStore for FilesProvider {
         Box::pin(self.read_link(ctx, node))
     }
 
-    fn open(&self, ctx: RequestCtx, node: NodeNumber) -> BoxFuture<'_, Result<Opened>> {
-        Box::pin(self.open(ctx, node))
+    fn open(&self, ctx: RequestCtx, node: NodeNumber, keep: bool) -> BoxFuture<'_, Result<Opened>> {
+        Box::pin(self.open(ctx, node, keep))
     }
 
     fn read(
