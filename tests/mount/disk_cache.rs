@@ -122,7 +122,7 @@ fn warm_fills_the_cache_and_is_resumed_by_repeating_it() -> Result<()> {
     let (fine, log) = epochs.minio.paused(|| epochs.epoch(&mount).and_then(|()| warm(&[], &[tree])))?;
     ensure!(fine && log.contains("already_cached=5"), "{log}");
 
-    let (fine, log) = warm(&[], &[mount.path("tree/none"), epochs.scratch.path().join("state")])?;
+    let (fine, log) = warm(&[], &[mount.path("tree/none"), epochs.scratch.path().join("cache")])?;
     ensure!(!fine && log.contains("tree/none"), "{log}");
     Ok(())
 }

@@ -29,7 +29,8 @@ impl Launch {
     /// # Errors
     /// When the plugin has not been built.
     pub fn run(files: &FluidFiles) -> Result<Self> {
-        Ok(Self::bare_run(files).arg("--plugin").arg(paths::plugin("s3")?).allow_loopback())
+        let run = Self::bare_run(files).arg("--plugin").arg(paths::plugin("s3")?).allow_loopback();
+        Ok(run.shared_state())
     }
 
     /// `wasmount run` on these files without any plugin or grant.
@@ -58,7 +59,7 @@ impl Launch {
     pub fn mount_with(plugin: &str, source: &str, target: &Path, scratch: &Path) -> Result<Self> {
         let launch = Self { under: vec![], arguments: vec!["mount".into()], target: target.to_path_buf() };
         let launch = launch.arg(source).arg(target).arg("--plugin").arg(paths::plugin(plugin)?);
-        Ok(launch.allow_loopback().own_directories(scratch))
+        Ok(launch.allow_loopback().own_directories(scratch).shared_state())
     }
 
     /// Adds one argument.
@@ -103,6 +104,11 @@ impl Launch {
 
     fn own_directories(self, root: &Path) -> Self {
         self.arg("--cache-dir").arg(root.join("cache")).arg("--state-dir").arg(root.join("state"))
+    }
+
+    /// Compiled code is the same for all tests, and to compile a plugin takes seconds.
+    fn shared_state(self) -> Self {
+        self.replace_arg("--state-dir", paths::state())
     }
 
     /// Starts the program and does not wait for its mount.

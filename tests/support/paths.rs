@@ -17,6 +17,11 @@ fn target_dir() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from)
 }
 
+/// Where the mounts of all tests keep compiled code.
+pub fn state() -> PathBuf {
+    target_dir().join("test-state")
+}
+
 /// The program under test: `WASMOUNT_BIN`, else the release build.
 ///
 /// # Errors
