@@ -14,7 +14,7 @@ use wasmount_types::{Blame, Error, ErrorKind, RequestCtx};
 const ATTEMPTS: u32 = 2;
 
 /// How long the right is waited for. A client that writes and does not let go is not waited for as long as the store does.
-const ACQUIRING: Duration = Duration::from_secs(5);
+const ACQUIRING: Duration = Duration::from_secs(15);
 
 impl FileFs {
     /// Bytes; fewer than wanted only at the end of the file.

@@ -101,6 +101,11 @@ impl CapSet {
         self.auth.or_else(|| self.caps.first().map(|(rank, _)| *rank))
     }
 
+    /// The realm of the inode, if a capability of it is there.
+    pub(super) fn realm(&self) -> Option<u64> {
+        self.authority().and_then(|rank| self.get(rank)).map(|cap| cap.realm)
+    }
+
     /// What may be used, and be kept by the user.
     ///
     /// What the responsible MDS is taking back is not counted although another one may still give it: that one is about to take it

@@ -1,8 +1,10 @@
 //! Snapshot realms: trees that have a list of snapshots of their own.
 //!
-//! A reader needs no list of snapshots. But an MDS that takes a rank over wants to be told which realms the client knows.
+//! A reader needs no list of snapshots. But an MDS that takes a rank over wants to be told which realms the client knows, and the time of a directory of
+//! snapshots is that of its realm.
 
 use crate::mds::{ReconnectRealm, SnapTrace};
+use crate::types::UTime;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known of a realm.
@@ -12,6 +14,8 @@ struct Realm {
     seq: u64,
     /// The realm around it; 0: none.
     parent: u64,
+    /// When a snapshot was last made or removed; not told before Ceph 18.
+    modified: Option<UTime>,
 }
 
 /// Realms that are known, by the number of the inode at which they begin.
@@ -29,9 +33,17 @@ impl Realms {
         for realm in &trace.realms {
             let known = self.realms.get(&realm.ino);
             if known.is_none_or(|known| known.seq <= realm.seq) {
-                self.realms.insert(realm.ino, Realm { seq: realm.seq, parent: realm.parent });
+                self.realms.insert(
+                    realm.ino,
+                    Realm { seq: realm.seq, parent: realm.parent, modified: realm.last_modified },
+                );
             }
         }
+    }
+
+    /// When a snapshot of a realm was last made or removed, if that is known.
+    pub(super) fn modified(&self, ino: u64) -> Option<UTime> {
+        self.realms.get(&ino)?.modified
     }
 
     /// A realm has become part of the one around it.

@@ -10,7 +10,7 @@ use crate::time::Now;
 
 /// How often an MDS is asked on behalf of one who wants to keep bytes of a file that others write. It gives the right each time, but may have taken
 /// it back by the time it is used.
-const KEEP_ASKED: u32 = 16;
+const KEEP_ASKED: u32 = 128;
 
 impl FsClient {
     /// Ends a read that [`read_right`](Self::read_right) allowed. To be called once for each, however the read has ended.

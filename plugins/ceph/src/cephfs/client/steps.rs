@@ -1,7 +1,7 @@
 //! How calls about names and attributes go on.
 
 use super::{Ask, FsClient, Step, Task, Vino};
-use crate::cephfs::answer::{Answer, EntryRight, Kind};
+use crate::cephfs::answer::{Answer, Attributes, EntryRight, Kind};
 use crate::cephfs::error::{FsError, errno};
 use crate::mds::{Caps, FilePath, Op, Rank, open_flags};
 use crate::time::Now;
@@ -102,10 +102,19 @@ impl FsClient {
         }
     }
 
+    /// Makes attributes of a directory those of its snapshots. Its times are when one was last made or removed, where MDSs tell that.
+    fn make_snapshots(&self, attributes: &mut Attributes) {
+        let realm = self.table.get(attributes.vino).and_then(|inode| inode.caps.realm());
+        if let Some(modified) = realm.and_then(|realm| self.realms.modified(realm)) {
+            (attributes.mtime, attributes.ctime) = (modified, modified);
+        }
+        attributes.vino = attributes.vino.snapshots();
+    }
+
     fn snapshots_of(&mut self, parent: Vino) -> Result<Answer, FsError> {
         let mut entry = self.entry(parent, EntryRight::No).ok_or(FsError::Stale)?;
         // The reference is to the directory, which must be known as long as that of its snapshots is.
-        entry.attributes.vino = parent.snapshots();
+        self.make_snapshots(&mut entry.attributes);
         entry.rights = crate::cephfs::answer::Rights::NONE;
         Ok(Answer::Found(entry))
     }
@@ -126,7 +135,7 @@ impl FsClient {
         let inode = self.table.get(of).ok_or(FsError::Stale)?;
         let mut attributes = Box::new(inode.attributes.clone());
         if vino.is_snapshots() {
-            attributes.vino = vino;
+            self.make_snapshots(&mut attributes);
             return Ok(Answer::Attributes(attributes, crate::cephfs::answer::Rights::NONE));
         }
         Ok(Answer::Attributes(attributes, rights))
