@@ -1,7 +1,7 @@
 //! Mounts of a real Ceph cluster come and go beside a bucket, and their keys are exchanged while they are read.
 
 use std::fs::File;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -22,6 +22,9 @@ use wasmount_tests::prng::Prng;
 const FILES: &str = "live-files";
 const IMAGES: &str = "live-images";
 
+/// Times are asserted: nothing else runs meanwhile.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// A cluster with the same bytes as a file and as an image.
 struct Storage {
     ceph: ceph::Cluster,
@@ -29,13 +32,8 @@ struct Storage {
 }
 
 impl Storage {
-    fn shared() -> Result<&'static Self> {
-        static SHARED: OnceLock<Result<Storage, String>> = OnceLock::new();
-        let made = SHARED.get_or_init(|| Self::make().map_err(|error| format!("{error:#}")));
-        made.as_ref().map_err(|error| anyhow::anyhow!("{error}"))
-    }
-
-    fn make() -> Result<Self> {
+    /// Each test has its own: one of them kills daemons, which a cluster is busy with for a while after that.
+    fn new() -> Result<Self> {
         let ceph = ceph::Cluster::of(&Setup { active_mds: 1, ..Setup::default() })?;
         let bytes = Prng::new(16).bytes(24 << 20);
         let file = ceph.dir().join("bytes");
@@ -120,8 +118,8 @@ fn file_systems_and_images_come_and_go_beside_a_bucket() -> Result<()> {
     if left_out() {
         return Ok(());
     }
-    let (storage, minio) = (Storage::shared()?, Minio::start()?);
-    let _turn = storage.ceph.exclusively();
+    let _turn = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let (storage, minio) = (&Storage::new()?, Minio::start()?);
     minio.client()?.make_bucket("bucket-a")?;
     minio.client()?.put("bucket-a", "big", &storage.bytes)?;
     let objects = bucket(&minio, "objects", "a", Some("/objects"));
@@ -186,8 +184,8 @@ fn keys_that_are_exchanged_on_the_cluster_and_then_in_their_files_disturb_no_rea
     if left_out() {
         return Ok(());
     }
-    let storage = Storage::shared()?;
-    let _turn = storage.ceph.exclusively();
+    let _turn = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let storage = &Storage::new()?;
     let cluster = Cluster::new(&config_of(&[storage.files(), storage.images()]))?;
     let volume = Volume::new(&cluster.files.secrets_dir().join("ceph"))?;
     storage.publish_keys(&volume)?;
