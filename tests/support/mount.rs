@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use rustix::mount::{UnmountFlags, unmount};
 
-use crate::bounded::{SOON, wait_for};
+use crate::bounded::{RECOVERY, SOON, wait_for};
 use crate::config::FluidFiles;
 use crate::mountinfo::{self, Entry};
 use crate::paths;
@@ -188,7 +188,7 @@ impl Mount {
     pub fn wait_mounted(&mut self) -> Result<()> {
         let log = self.process.log.clone();
         let target = self.target.clone();
-        let ended = wait_for("the mount", SOON, || {
+        let ended = wait_for("the mount", RECOVERY, || {
             if let Some(status) = self.process.ended() {
                 return Some(Some(status));
             }
