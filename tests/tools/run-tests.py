@@ -29,7 +29,6 @@ LIMIT_SECONDS = 1200
 SIDE_BY_SIDE = [
     "tests: cephfs",
     "tests: cephfs_ranks",
-    "tests: rbd_faults",
     "tests: cephfs_faults",
     "tests: rbd",
     "tests: cephfs_coherence",
