@@ -31,7 +31,6 @@ SIDE_BY_SIDE = [
     "tests: cephfs_ranks",
     "tests: cephfs_faults",
     "tests: rbd",
-    "tests: cephfs_coherence",
     "tests: cephfs_errors",
     "tests: containers",
     "tests: rbd_errors",
