@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use wasmount_tests::bounded::{SOON, names, read, within};
-use wasmount_tests::config::{FluidFiles, SECRETS};
+use wasmount_tests::config::{FluidFiles, SECRETS, hostile, options};
 use wasmount_tests::minio::free_port;
 use wasmount_tests::mount::{Launch, Mount};
 use wasmount_tests::paths;
@@ -16,19 +16,6 @@ const EACCES: i32 = 13;
 
 /// What must turn up nowhere.
 const CANARY: &str = "canary-7b1f0c52-not-for-anybodys-eyes";
-
-/// Options as a Dataset has them.
-fn options(pairs: &[(&str, &str)]) -> Value {
-    pairs
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), json!(value)))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
-}
-
-fn hostile(name: &str, pairs: &[(&str, &str)]) -> Value {
-    json!({"mountPoint": "hostile://x", "name": name, "options": options(pairs)})
-}
 
 /// The hostile plugin on these files, with nothing allowed beyond the default.
 fn launch(files: &FluidFiles) -> Result<Launch> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use wasmount_tests::bounded::{RECOVERY, SOON, names, reads_back, within};
-use wasmount_tests::config::{FluidFiles, SECRETS};
+use wasmount_tests::config::{FluidFiles, SECRETS, hostile, options};
 use wasmount_tests::minio::Minio;
 use wasmount_tests::mount::Launch;
 use wasmount_tests::paths;
@@ -17,19 +17,6 @@ const EACCES: i32 = 13;
 
 /// What must turn up nowhere.
 const CANARY: &str = "canary-2f9d60b4-not-for-anybodys-eyes";
-
-/// Options as a Dataset has them.
-fn options(pairs: &[(&str, &str)]) -> Value {
-    pairs
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), json!(value)))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
-}
-
-fn hostile(name: &str, pairs: &[(&str, &str)]) -> Value {
-    json!({"mountPoint": "hostile://x", "name": name, "options": options(pairs)})
-}
 
 /// What `wasmount run --dry-run…` prints, and its exit code.
 fn dry_run(files: &FluidFiles, more: &[&str]) -> Result<(Option<i32>, String, String)> {

@@ -115,3 +115,17 @@ impl FluidFiles {
         self.write_config(&config)
     }
 }
+
+/// Options as a Dataset has them.
+pub fn options(pairs: &[(&str, &str)]) -> Value {
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), json!(value)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+/// A mount of the hostile plugin, as a Dataset has it.
+pub fn hostile(name: &str, pairs: &[(&str, &str)]) -> Value {
+    json!({"mountPoint": "hostile://x", "name": name, "options": options(pairs)})
+}

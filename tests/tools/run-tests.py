@@ -23,7 +23,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 LOGS = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target") / "test-logs"
 CARGO_TEST = ["cargo", "test", "--release", "--workspace"]
 LANES = int(os.environ.get("LANES") or 2)
-# A binary that runs longer hangs: the longest takes five minutes. `make soak` asks for longer tests, by cargo itself.
+# A binary that runs longer hangs: the longest takes ten minutes. `make soak` asks for longer tests, by cargo itself.
 LIMIT_SECONDS = 1200
 # What mostly waits, the longest first: one long binary at the end would leave the other lanes empty.
 SIDE_BY_SIDE = [

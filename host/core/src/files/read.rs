@@ -155,7 +155,7 @@ impl FileFs {
         let data = self.data_of(&open.node);
         let mut attempt = 1;
         loop {
-            let opening = self.ready(ctx, open, data, false).await?;
+            let opening = self.ready(ctx, open, data, !open.direct).await?;
             if !self.caps.seek {
                 let size = self.known_attributes(ctx, &open.node, Some(&opening)).await?.size;
                 return seek_in_data(size, offset, what);
