@@ -211,9 +211,13 @@ fn begin(
 ///
 /// Its end does not say. A request that the kernel hands over while it is unmounted fails as one of an aborted connection does, and
 /// a connection that the kernel has ended for want of answers looks like one that was unmounted. But only an unmount
-/// takes the mount away, and does so before the connection ends, unless it is by force.
+/// takes the mount away, and does so before the connection ends, unless it is by force. What is mounted under its
+/// device number and answers is another mount, to which the kernel has given the number since.
 fn how_it_ended(run: io::Result<()>, device: &str, unanswered: Option<Duration>) -> Result<(), String> {
-    let mounted = || mountinfo::read().is_ok_and(|mounts| mounts.iter().any(|entry| entry.device == device));
+    let mounted = || {
+        let ours = |entry: &mountinfo::MountEntry| entry.device == device && stale::is_dead(&entry.mount_point);
+        mountinfo::read().is_ok_and(|mounts| mounts.iter().any(ours))
+    };
     let error = match run {
         Ok(()) => {
             let patience = Instant::now() + FORCED;

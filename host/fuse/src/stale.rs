@@ -105,7 +105,7 @@ pub fn detach_all(target: &Path, own_source: &str) -> Result<Vec<MountEntry>, St
 
 /// Whether the process behind the FUSE mount at `target` is gone. `statfs` always asks it, and a dead connection
 /// answers at once; one that hangs is left waiting on a thread of its own.
-fn is_dead(target: &Path) -> bool {
+pub(crate) fn is_dead(target: &Path) -> bool {
     let (tell, answer) = mpsc::sync_channel(1);
     let target = target.to_owned();
     let probe = std::thread::Builder::new().name("stale-probe".to_owned()).spawn(move || {

@@ -317,6 +317,25 @@ fn a_live_mount_of_another_program_is_never_touched_and_an_own_one_is_taken_over
 }
 
 #[test]
+fn a_successor_with_the_device_number_of_its_predecessor_is_not_taken_for_it() {
+    const TAKEOVERS: usize = 50;
+    let fixture = Fixture::new();
+    let mut options = MountOptions::new(target(&fixture.dir));
+    options.source = "memory test".into();
+    let next = || mount(Arc::new(Memory::default()), fixture.runtime.handle().clone(), &options).unwrap();
+    let mut mounted = next();
+    fixture.wait_for_end();
+    for _ in 0..TAKEOVERS {
+        // The number that the predecessor gives back is the lowest one that is free.
+        let successor = next();
+        let end = async { tokio::time::timeout(Duration::from_secs(5), mounted.ended()).await };
+        fixture.runtime.block_on(end).expect("the session ends").expect("as one that was unmounted");
+        mounted = successor;
+    }
+    mounted.unmount().unwrap();
+}
+
+#[test]
 fn mounts_that_are_not_fuse_are_never_touched() {
     let dir = tempfile::tempdir().unwrap();
     let path = target(&dir);
