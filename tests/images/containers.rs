@@ -83,16 +83,21 @@ fn minio_demo_is_served(image: Image, rights: Rights) -> Result<()> {
     assert_eq!(digest_in_application(&node, directory, "thin-fuse/dir/large")?, sha256(&large));
 
     probes_agree(&container)?;
-    match rights {
-        Rights::OfThePod => assert!(!container.log()?.contains("128 KiB"), "{}", container.log()?),
-        // What is given up without a writable /sys is said.
-        Rights::OnlySysAdmin => drop(container.wait_log(&["reads stay at 128 KiB"])?),
-    }
+    says_what_is_given_up(&container, rights)?;
 
     // Fluid's preStop, and then the container ends by itself: there would be no SIGTERM in sidecar mode.
-    container.exec_of("/lifecycle/preStop")?;
+    container.pre_stop()?;
     assert_eq!(container.ended(GRACE)?, 0, "{}", container.log()?);
     assert!(mountinfo::at(&target)?.is_empty(), "the mount is still there");
+    Ok(())
+}
+
+/// Without a writable /sys.
+fn says_what_is_given_up(container: &Container<'_>, rights: Rights) -> Result<()> {
+    match rights {
+        Rights::OfThePod => assert!(!container.log()?.contains("128 KiB"), "{}", container.log()?),
+        Rights::OnlySysAdmin => drop(container.wait_log(&["reads stay at 128 KiB"])?),
+    }
     Ok(())
 }
 
@@ -116,6 +121,38 @@ fn full_serves_minio_as_the_real_daemon_set_runs_it() -> Result<()> {
 #[test]
 fn sys_admin_alone_and_a_read_only_root_are_enough() -> Result<()> {
     if left_out() { Ok(()) } else { minio_demo_is_served(Image::Slim, Rights::OnlySysAdmin) }
+}
+
+/// As podman does it: the capability is given to the user's process too.
+#[test]
+fn another_user_than_root_will_do() -> Result<()> {
+    if left_out() {
+        return Ok(());
+    }
+    const USER: u32 = 1000;
+    let (minio, large) = minio()?;
+    let node = Containers::shared()?.node()?;
+    write_minio_demo(&node, &minio)?;
+    let mut pod = captured_pod("s3")?;
+    for id in ["runAsUser", "runAsGroup"] {
+        *pod.pointer_mut(&format!("/containers/0/securityContext/{id}")).context(id)? = json!(USER);
+    }
+    let directory = Path::new(MINIO_TARGET).parent().and_then(Path::to_str).context("a parent")?;
+    std::fs::create_dir_all(node.path(directory))?;
+    std::os::unix::fs::chown(node.path(directory), Some(USER), Some(USER))?;
+
+    let container = node.start(&pod, Image::Slim, Rights::OnlySysAdmin)?;
+    container.wait_mounted(MINIO_TARGET)?;
+    // Who serves is what was asked for.
+    let status = std::fs::read_to_string(format!("/proc/{}/status", container.process()?))?;
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:")).context("its user")?;
+    assert!(ids.split_whitespace().all(|id| id == USER.to_string()), "{ids}");
+    assert_eq!(digest_in_application(&node, directory, "thin-fuse/dir/large")?, sha256(&large));
+    probes_agree(&container)?;
+    container.terminate()?;
+    assert_eq!(container.ended(GRACE)?, 0, "{}", container.log()?);
+    assert!(mountinfo::at(&node.path(MINIO_TARGET))?.is_empty());
+    Ok(())
 }
 
 #[test]
@@ -146,21 +183,21 @@ fn slim_is_small_and_both_say_what_is_in_them() -> Result<()> {
         if image == Image::Slim {
             assert!(size < 40_000_000, "slim has {size} bytes");
         }
+        let text = containers.file(image, "/usr/share/doc/wasmount/sbom.cdx.json")?;
+        let bom: Value = serde_json::from_str(&text)?;
+        assert_eq!((&bom["bomFormat"], &bom["specVersion"]), (&json!("CycloneDX"), &json!("1.5")));
+        let listed =
+            |name: &str| bom["components"].as_array().into_iter().flatten().any(|each| each["name"] == name);
+        for name in ["wasmtime", "rustls", "wasmount-plugin-cephfs", "rust-std", "libc6-dev"] {
+            assert!(listed(name), "{name} is not in the bill of materials of {image:?}");
+        }
+        // Only of Debian.
+        for name in ["bash", "mount", "coreutils"] {
+            assert_eq!(listed(name), image == Image::Full, "{name} in {image:?}");
+        }
+        // Only of tests.
+        assert!(!listed("s3s") && !listed("wasmount-hostile-guest"), "{image:?}");
     }
-    let mount = containers.node()?;
-    let dir = containers.podman(&["image", "mount", &Image::Full.name()])?;
-    let text = std::fs::read_to_string(Path::new(dir.trim()).join("usr/share/doc/wasmount/sbom.cdx.json"))?;
-    containers.podman(&["image", "unmount", &Image::Full.name()])?;
-    drop(mount);
-    let bom: Value = serde_json::from_str(&text)?;
-    assert_eq!((&bom["bomFormat"], &bom["specVersion"]), (&json!("CycloneDX"), &json!("1.5")));
-    let listed =
-        |name: &str| bom["components"].as_array().into_iter().flatten().any(|each| each["name"] == name);
-    for name in ["wasmtime", "rustls", "wasmount-plugin-cephfs", "rust-std", "bash", "mount"] {
-        assert!(listed(name), "{name} is not in the bill of materials");
-    }
-    // Only of tests.
-    assert!(!listed("s3s") && !listed("wasmount-hostile-guest"));
     Ok(())
 }
 
@@ -212,7 +249,7 @@ fn full_passes_the_hook_of_sidecar_mode() -> Result<()> {
         assert_eq!(summed.split_whitespace().count(), 6, "{summed}");
         let files = container.exec(&["bash", "-c", &format!("ls -lR {MINIO_TARGET} | grep ^- | wc -l")])?;
         assert_eq!(files.trim(), "2");
-        container.exec_of("/lifecycle/preStop")?;
+        container.pre_stop()?;
         assert_eq!(container.ended(GRACE)?, 0);
     }
     Ok(())
@@ -251,7 +288,7 @@ fn make_cluster() -> Result<(Cluster, Vec<u8>)> {
     Ok((cluster, bytes))
 }
 
-/// One of the examples for Ceph, applied as it is but for addresses, user and key.
+/// One of the examples for Ceph, applied as it is but for addresses, user and key: as Fluid runs it, and then with as little as will do.
 fn ceph_example_is_served(example: &str, user: &str, file: &str) -> Result<()> {
     let containers = Containers::shared()?;
     let (cluster, bytes) = cluster()?;
@@ -269,15 +306,20 @@ fn ceph_example_is_served(example: &str, user: &str, file: &str) -> Result<()> {
     let dataset = of_kind("Dataset")?["metadata"]["name"].as_str().context("a name")?;
     node.write("configMap", &format!("{dataset}-fuse-conf"), &[("config.json", &config)])?;
     node.write("secret", secret, &[("key", &cluster.key_of(user)?)])?;
-    let container = node.start(&pod, Image::Slim, Rights::OfThePod)?;
-    container.wait_mounted(&rendered.target)?;
     let directory = Path::new(&rendered.target).parent().and_then(Path::to_str).context("a parent")?;
-    let digest = digest_in_application(&node, directory, &format!("thin-fuse/{file}"));
-    assert_eq!(digest.with_context(|| container.log().unwrap_or_default())?, sha256(bytes));
-    for probe in ["/livenessProbe", "/readinessProbe", "/lifecycle/preStop"] {
-        container.exec_of(probe).with_context(|| probe.to_owned())?;
+    for rights in [Rights::OfThePod, Rights::OnlySysAdmin] {
+        let container = node.start(&pod, Image::Slim, rights)?;
+        container.wait_mounted(&rendered.target)?;
+        let digest = digest_in_application(&node, directory, &format!("thin-fuse/{file}"));
+        assert_eq!(digest.with_context(|| container.log().unwrap_or_default())?, sha256(bytes), "{rights:?}");
+        for probe in ["/livenessProbe", "/readinessProbe"] {
+            container.exec_of(probe).with_context(|| format!("{probe} with {rights:?}"))?;
+        }
+        says_what_is_given_up(&container, rights)?;
+        container.pre_stop()?;
+        assert_eq!(container.ended(GRACE)?, 0, "{rights:?}: {}", container.log()?);
+        assert!(mountinfo::at(&node.path(&rendered.target))?.is_empty(), "{rights:?}: it is still mounted");
     }
-    assert_eq!(container.ended(GRACE)?, 0, "{}", container.log()?);
     Ok(())
 }
 

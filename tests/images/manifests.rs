@@ -1,37 +1,23 @@
 //! The examples in `images/examples`: Fluid takes them, and makes of them what wasmount mounts.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
-use wasmount_tests::config::FluidFiles;
-use wasmount_tests::fluid::{Rendered, Schemas, documents, manifests, parse, render};
+use wasmount_tests::fluid::{Example, Rendered, Schemas, documents, parse, render};
 use wasmount_tests::paths::{self, fixture, repository};
+use wasmount_tests::plugin_tool::{digest_of, plugin_file, push};
+use wasmount_tests::registry::{PASSWORD, Registry, Setup, SigningKey, USER, sha256};
 
-/// Each with its plugin.
-const EXAMPLES: &[(&str, &str)] = &[("minio", "s3"), ("s3", "s3"), ("cephfs", "cephfs"), ("rbd", "rbd")];
-
-/// The manifests of one example by kind: each has exactly one of the four.
-fn example(name: &str) -> Result<BTreeMap<String, Value>> {
-    let all = manifests(&repository().join("images/examples").join(name))?;
-    let kind = |object: &Value| object.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let by_kind: BTreeMap<_, _> = all.iter().map(|object| (kind(object), object.clone())).collect();
-    ensure!(by_kind.len() == all.len(), "{name}: two of a kind");
-    ensure!(
-        by_kind.keys().eq(["Dataset", "Secret", "ThinRuntime", "ThinRuntimeProfile"]),
-        "{name}: {:?}",
-        by_kind.keys()
-    );
-    Ok(by_kind)
-}
-
-fn rendered(name: &str) -> Result<Rendered> {
-    let objects = example(name)?;
-    render(&objects["Dataset"], &objects["ThinRuntime"], &objects["ThinRuntimeProfile"])
-        .context(name.to_owned())
-}
+/// Each with its plugin, as a file of `target/plugins` and as its profile names it.
+const EXAMPLES: &[(&str, &str, &str)] = &[
+    ("minio", "s3", "/plugins/s3.wasm"),
+    ("s3", "s3", "/plugins/s3.wasm"),
+    ("cephfs", "cephfs", "/plugins/cephfs.wasm"),
+    ("rbd", "rbd", "/plugins/rbd.wasm"),
+    ("registry", "s3", "oci://registry.example/wasmount/s3:1.0"),
+];
 
 fn captured(name: &str, part: &str) -> Result<Value> {
     documents(&fixture(&format!("fluid/{name}.{part}.yaml")))?.pop().context("a document")
@@ -44,7 +30,7 @@ fn every_directory_of_examples_is_tested() -> Result<()> {
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
         .collect::<Result<Vec<_>>>()?;
     found.sort();
-    let mut tested: Vec<_> = EXAMPLES.iter().map(|(name, _)| *name).collect();
+    let mut tested: Vec<_> = EXAMPLES.iter().map(|(name, _, _)| *name).collect();
     tested.sort_unstable();
     assert_eq!(found, tested);
     Ok(())
@@ -53,16 +39,15 @@ fn every_directory_of_examples_is_tested() -> Result<()> {
 #[test]
 fn fluid_would_take_every_example() -> Result<()> {
     let schemas = Schemas::load()?;
-    for (name, _) in EXAMPLES {
-        for (kind, object) in example(name)? {
-            if kind == "Secret" {
-                assert_eq!(object["apiVersion"], "v1");
-                assert!(
-                    object["stringData"].as_object().is_some_and(|data| data.values().all(Value::is_string)),
-                    "{name}"
-                );
-            } else {
-                schemas.check(&object).with_context(|| (*name).to_owned())?;
+    for (name, _, _) in EXAMPLES {
+        let example = Example::load(name)?;
+        for object in example.objects() {
+            match object["kind"].as_str() {
+                Some(kind @ ("Secret" | "ConfigMap")) => {
+                    assert_eq!(object["apiVersion"], "v1", "{name}");
+                    example.data(kind, object["metadata"]["name"].as_str().context("a name")?)?;
+                }
+                _ => schemas.check(object).with_context(|| (*name).to_owned())?,
             }
         }
     }
@@ -91,7 +76,7 @@ fn what_fluid_would_refuse_is_refused() -> Result<()> {
         schemas.check(&captured(name, "dataset")?)?;
         schemas.check(&captured(name, "thinruntime")?)?;
     }
-    let objects = example("minio")?;
+    let minio = Example::load("minio")?;
     let mut edits: Vec<(&str, &str, Value, &str)> = vec![
         ("Dataset", "/spec/mounts/0/mountPoint", json!("s3:"), "spec.mounts[0].mountPoint: too short"),
         ("Dataset", "/spec/mounts/0/options/minio-url", json!(9000), "minio-url: not of type"),
@@ -108,7 +93,7 @@ fn what_fluid_would_refuse_is_refused() -> Result<()> {
         "unknown field",
     ));
     for (kind, pointer, value, complaint) in edits {
-        let mut object = objects[kind].clone();
+        let mut object = minio.the(kind)?.clone();
         *object.pointer_mut(pointer).context(pointer)? = value;
         let message = schemas.check(&object).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(message.contains(complaint), "{pointer}: {message:?}");
@@ -208,25 +193,19 @@ fn without_defaults(value: &Value) -> Value {
 
 #[test]
 fn the_examples_render_to_what_they_say() -> Result<()> {
-    assert_eq!(rendered("minio")?.config, std::fs::read_to_string(fixture("fluid/minio-demo.config.json"))?);
-    let s3: Value = serde_json::from_str(&rendered("s3")?.config)?;
-    assert_eq!(
-        s3["mounts"][1]["options"],
-        json!({
-            "access-key": "/etc/fluid/secrets/s3-secret/access-key", "secret-key": "/etc/fluid/secrets/s3-secret/secret-key",
-            "region": "eu-central-1", "consistency": "open",
-        })
-    );
-    for (name, plugin) in EXAMPLES {
-        let Rendered { pod, target, .. } = rendered(name)?;
+    for (name, _, reference) in EXAMPLES {
+        let example = Example::load(name)?;
+        let Rendered { config, pod, target } = example.render().context(*name)?;
+        let expected = match *name {
+            "minio" => fixture("fluid/minio-demo.config.json"),
+            name => fixture(&format!("examples/{name}.config.json")),
+        };
+        assert_eq!(config, std::fs::read_to_string(expected)?, "{name}");
         let container = &pod["containers"][0];
         assert_eq!(container["command"], json!(["wasmount"]), "{name}");
         let arguments: Vec<_> =
             container["args"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        assert!(
-            arguments.contains(&format!("--plugin=/plugins/{plugin}.wasm").as_str()),
-            "{name}: {arguments:?}"
-        );
+        assert!(arguments.contains(&format!("--plugin={reference}").as_str()), "{name}: {arguments:?}");
         assert_eq!(container["lifecycle"]["preStop"]["exec"]["command"], json!(["umount", target]), "{name}");
         assert_eq!(
             container["image"],
@@ -234,66 +213,167 @@ fn the_examples_render_to_what_they_say() -> Result<()> {
             "{name}"
         );
         // Every secret that the Dataset names is in the example, with the key it names.
-        let secret = &example(name)?["Secret"];
-        for mount in
-            serde_json::from_str::<Value>(&rendered(name)?.config)?["mounts"].as_array().into_iter().flatten()
-        {
+        for mount in serde_json::from_str::<Value>(&config)?["mounts"].as_array().into_iter().flatten() {
             for value in
                 mount["options"].as_object().into_iter().flatten().filter_map(|(_, value)| value.as_str())
             {
                 let Some(path) = value.strip_prefix("/etc/fluid/secrets/") else { continue };
                 let (of, key) = path.split_once('/').context("a key")?;
-                assert_eq!(secret["metadata"]["name"], of, "{name}");
-                assert!(secret["stringData"][key].is_string(), "{name}: no {key}");
+                assert!(
+                    example.data("Secret", of)?.iter().any(|(each, _)| *each == key),
+                    "{name}: no {path}"
+                );
             }
         }
     }
     Ok(())
 }
 
+/// What is the user's part and what the administrator's can be seen from the files.
+#[test]
+fn a_users_file_has_a_dataset_and_nothing_else() -> Result<()> {
+    for (name, _, _) in EXAMPLES {
+        let dir = repository().join("images/examples").join(name);
+        for (file, kind) in
+            [("dataset", "Dataset"), ("runtime", "ThinRuntime"), ("profile", "ThinRuntimeProfile")]
+        {
+            let found = documents(&dir.join(format!("{file}.yaml")))?;
+            assert!(found.len() == 1 && found[0]["kind"] == kind, "{name}/{file}.yaml: {found:?}");
+        }
+        let runtime = documents(&dir.join("runtime.yaml"))?.pop().context("a ThinRuntime")?;
+        let says: Vec<_> = runtime["spec"].as_object().context("spec")?.keys().collect();
+        assert_eq!(says, ["profileName"], "{name}: the profile decides what runs");
+    }
+    Ok(())
+}
+
+/// Starts the program as the example's container would be started, but for `--dry-run`, and returns whether it succeeds and what it
+/// printed.
+fn dry_run(arguments: &[String]) -> Result<(bool, String)> {
+    let output =
+        Command::new(paths::wasmount()?).args(arguments).args(["--dry-run", "--strict-options"]).output()?;
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    Ok((output.status.success(), text.concat()))
+}
+
 /// What the program itself says of the configuration: every mount has its plugin, its options are known, and nothing is missing.
 #[test]
 fn a_dry_run_finds_nothing_wrong_with_any_example() -> Result<()> {
-    for (name, plugin) in EXAMPLES {
-        let files = FluidFiles::new()?;
-        let Rendered { config, pod, .. } = rendered(name)?;
-        std::fs::write(files.config_file(), config)?;
-        let secret = &example(name)?["Secret"];
-        for (key, value) in secret["stringData"].as_object().context("stringData")? {
-            let of = secret["metadata"]["name"].as_str().context("a name")?;
-            files.write_secret(of, key, value.as_str().context("a string")?)?;
-        }
-        // As the container would be started, but for what is elsewhere here.
-        let arguments =
-            pod["containers"][0]["args"].as_array().context("args")?.iter().filter_map(Value::as_str);
-        let arguments = arguments.map(|argument| match argument.split_once('=') {
-            Some(("--plugin", _)) => format!("--plugin={}", plugin_file(plugin)),
-            Some(("--state-dir", _)) => format!("--state-dir={}", files.root().join("state").display()),
-            _ => argument.to_owned(),
-        });
-        let output = Command::new(paths::wasmount()?)
-            .args(arguments.collect::<Vec<_>>())
-            .args(["--dry-run", "--strict-options"])
-            .arg("--config")
-            .arg(files.config_file())
-            .arg("--secrets-dir")
-            .arg(files.secrets_dir())
-            .output()?;
-        let printed =
-            [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-        assert!(output.status.success(), "{name}: {}\n{printed}", output.status);
-        assert!(printed.contains(plugin), "{name}: {printed}");
-        for value in
-            secret["stringData"].as_object().into_iter().flatten().filter_map(|(_, value)| value.as_str())
-        {
-            // The user's name of the public sample is in many words.
-            assert!(value == "minioadmin" || !printed.contains(value), "{name}: a secret is printed");
+    for (name, plugin, reference) in EXAMPLES {
+        let mut example = Example::load(name)?;
+        example.replace(reference, &plugin_file(plugin)?);
+        let (_files, arguments) = example.place()?;
+        let (succeeded, printed) = dry_run(&arguments)?;
+        assert!(succeeded && printed.contains(plugin), "{name}: {printed}");
+        for secret in example.all("Secret").flat_map(|secret| secret["stringData"].as_object()) {
+            for value in secret.values().filter_map(Value::as_str) {
+                // The user's name of the public sample is in many words.
+                assert!(value == "minioadmin" || !printed.contains(value), "{name}: a secret is printed");
+            }
         }
     }
     Ok(())
 }
 
-fn plugin_file(name: &str) -> String {
-    let path: Result<PathBuf> = paths::plugin(name);
-    path.map_or_else(|error| error.to_string(), |path| path.display().to_string())
+/// The example with a private registry, with a real one that asks for a password, and a plugin that is signed there.
+#[test]
+fn the_example_with_a_registry_fetches_what_is_signed() -> Result<()> {
+    let registry = Registry::start_with(Setup { password: true, ..Setup::default() })?;
+    let auth = registry.auth_file(USER, PASSWORD)?.display().to_string();
+    let host = registry.host();
+    let pinned = push(&registry, "1.0", &["--plain-http-registry", &host, "--registry-auth", &auth])?;
+    let (ours, theirs) = (SigningKey::new()?, SigningKey::new()?);
+    ours.sign(&registry, "wasmount/s3", digest_of(&pinned)?)?;
+
+    let started_with = |password: &str, key: &SigningKey| -> Result<(bool, String)> {
+        let mut example = Example::load("registry")?;
+        example.replace("registry.example", &host);
+        example.replace("puller", USER);
+        example.replace("may-only-pull", password);
+        let shown = example.data("ConfigMap", "wasmount-plugin-key")?;
+        let [("cosign.pub", shown)] = shown[..] else { bail!("{shown:?}") };
+        let (shown, key) = (shown.to_owned(), std::fs::read_to_string(key.public())?);
+        example.replace(&shown, &key);
+        let (_files, mut arguments) = example.place()?;
+        arguments.push(format!("--plain-http-registry={host}"));
+        dry_run(&arguments)
+    };
+    let (succeeded, printed) = started_with(PASSWORD, &ours)?;
+    assert!(succeeded && printed.contains(&sha256(&std::fs::read(paths::plugin("s3")?)?)), "{printed}");
+    for (password, key, complaint) in
+        [("wrong", &ours, "--registry-auth"), (PASSWORD, &theirs, "none of the 1 signatures")]
+    {
+        let (succeeded, printed) = started_with(password, key)?;
+        assert!(!succeeded && printed.contains(complaint), "{printed}");
+    }
+    Ok(())
+}
+
+/// The policy that keeps ThinRuntimes and Datasets from replacing what the profile says. What its expressions mean is not evaluated here: that
+/// takes an API server. But they have to name fields that there are, and none of those that decide what runs.
+#[test]
+fn the_admission_policy_allows_what_does_not_decide_what_runs() -> Result<()> {
+    let all = documents(&repository().join("images/admission-policy.yaml"))?;
+    let of_kind = |kind: &'static str| all.iter().filter(move |each| each["kind"] == kind);
+    let names = |kind, pointer: &str| -> Vec<Value> {
+        of_kind(kind).filter_map(|each| each.pointer(pointer)).cloned().collect()
+    };
+    let policies = names("ValidatingAdmissionPolicy", "/metadata/name");
+    assert_eq!(policies, ["fluid-thinruntimes", "fluid-datasets"]);
+    assert_eq!(names("ValidatingAdmissionPolicyBinding", "/spec/policyName"), policies);
+    assert_eq!(all.len(), 4);
+    for each in &all {
+        assert_eq!(each["apiVersion"], "admissionregistration.k8s.io/v1");
+        let holds = match each["kind"].as_str() {
+            Some("ValidatingAdmissionPolicy") => each["spec"]["failurePolicy"] == "Fail",
+            _ => each["spec"]["validationActions"] == json!(["Deny"]),
+        };
+        assert!(holds, "{each}");
+    }
+
+    // `PART.all(field, field in [NAMES])`
+    let schemas = Schemas::load()?;
+    let text = |rule: &Value| rule["expression"].as_str().map(str::to_owned);
+    let rules: Vec<String> = of_kind("ValidatingAdmissionPolicy")
+        .flat_map(|policy| policy["spec"]["validations"].as_array())
+        .flatten()
+        .filter_map(text)
+        .collect();
+    let mut allowed = BTreeMap::new();
+    for rule in &rules {
+        let Some((part, names)) = rule.split_once(").all(field, field in") else { continue };
+        let part = part.rsplit_once("dyn(object.").context("a part")?.1;
+        let names: BTreeSet<_> = names.split('\'').skip(1).step_by(2).collect();
+        let known = schemas.fields("ThinRuntime", part)?;
+        assert!(names.iter().all(|name| known.contains(name)), "{part}: {names:?} of {known:?}");
+        allowed.insert(part, names);
+    }
+    let rest = |part: &str| -> Result<Vec<&str>> {
+        Ok(schemas
+            .fields("ThinRuntime", part)?
+            .into_iter()
+            .filter(|name| !allowed[part].contains(name))
+            .collect())
+    };
+    assert_eq!(rest("spec")?, ["imagePullSecrets", "runAs", "volumes"]);
+    for field in [
+        "image",
+        "imageTag",
+        "command",
+        "args",
+        "env",
+        "volumeMounts",
+        "lifecycle",
+        "livenessProbe",
+        "readinessProbe",
+    ] {
+        assert!(rest("spec.fuse")?.contains(&field), "{field} of fuse is allowed");
+    }
+    for field in ["image", "env", "volumeMounts", "livenessProbe", "readinessProbe"] {
+        assert!(rest("spec.worker")?.contains(&field), "{field} of worker is allowed");
+    }
+    let hostvolume =
+        |place: &str| rules.iter().any(|rule| rule.contains(&format!("'fluid.fuse.hostvolume' in {place}")));
+    assert!(hostvolume("mount.options") && hostvolume("object.spec.sharedOptions"));
+    Ok(())
 }

@@ -187,39 +187,55 @@ fn after_the_other_sides_close_or_fsync_nothing_stale_is_seen() -> Result<()> {
     scene.run(duration())
 }
 
+/// Has directories move between two MDSs, until the end.
+fn moves(writer: &CephFuse, stop: &AtomicBool) -> Result<()> {
+    let pin = |directory: &str, rank: usize| -> Result<()> {
+        let (path, rank) = (writer.path(directory), rank.to_string());
+        Ok(rustix::fs::setxattr(&path, "ceph.dir.pin", rank.as_bytes(), rustix::fs::XattrFlags::empty())?)
+    };
+    for round in 0.. {
+        for (directory, rank) in [("churn", round % 2), ("tagged", (round + 1) % 2), ("wide", round / 2 % 2)]
+        {
+            pin(directory, rank)?;
+        }
+        for _ in 0..50 {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+    Ok(())
+}
+
+/// Has one MDS after the other stand still for a moment, until the end: what one of them waits for the other then takes long.
+fn stalls(cluster: &Cluster, seed: u64, stop: &AtomicBool) -> Result<()> {
+    let mut prng = Prng::new(seed);
+    while !stop.load(Ordering::Relaxed) {
+        let mut moment = |bound| Duration::from_millis(prng.below(bound) as u64);
+        let (stall, pause) = (moment(600), moment(1500));
+        let name = prng.pick(&["mds.a", "mds.b", "mds.c"]).context("an MDS")?;
+        cluster.stall(name, stall)?;
+        std::thread::sleep(pause);
+    }
+    Ok(())
+}
+
 #[test]
-#[ignore = "open fault: where directories move between two MDSs, a file that stays open is now and then old for some milliseconds"]
 fn nor_is_it_when_several_servers_hand_directories_to_each_other() -> Result<()> {
     if left_out() {
         return Ok(());
     }
     let scene = Scene::new(2)?;
     let stop = AtomicBool::new(false);
-    let pin = |directory: &str, rank: usize| -> Result<()> {
-        let path = scene.writer.path(directory);
-        let rank = rank.to_string();
-        Ok(rustix::fs::setxattr(&path, "ceph.dir.pin", rank.as_bytes(), rustix::fs::XattrFlags::empty())?)
-    };
-    std::thread::scope(|scope| {
-        let moving = scope.spawn(|| -> Result<()> {
-            for round in 0.. {
-                for (directory, rank) in
-                    [("churn", round % 2), ("tagged", (round + 1) % 2), ("wide", round / 2 % 2)]
-                {
-                    pin(directory, rank)?;
-                }
-                for _ in 0..50 {
-                    if stop.load(Ordering::Relaxed) {
-                        return Ok(());
-                    }
-                    std::thread::sleep(Duration::from_millis(100));
-                }
-            }
-            Ok(())
-        });
+    std::thread::scope(|threads| {
+        let moving = threads.spawn(|| moves(&scene.writer, &stop));
+        let stalling = threads.spawn(|| stalls(&scene.cluster, Prng::seed_from_env(9), &stop));
         let ran = scene.run(duration());
         stop.store(true, Ordering::Relaxed);
-        moving.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
+        for thread in [moving, stalling] {
+            thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
+        }
         ran
     })
 }

@@ -24,6 +24,9 @@ const DATA_READERS: usize = 4;
 // Each look opens the file anew: what stays open has an open fault without any disturbance (cephfs_coherence.rs), which would be taken for one of these.
 const WAYS: &[Via] = &[Via::Open; 4];
 
+/// All that may be stopped.
+const DAEMONS: &[&str] = &["mon.a", "osd.0", "osd.1", "osd.2", "mds.a", "mds.b"];
+
 /// One cluster for all tests, which take turns.
 struct Scene {
     cluster: Cluster,
@@ -56,6 +59,21 @@ impl Scene {
         drop(writer);
         Ok(Self { cluster, expected, network })
     }
+
+    /// Sees to what an earlier test may have left: daemons that are gone, and sessions of clients that died, for which an MDS that is started
+    /// waits longer than a test does (`mds_reconnect_timeout`).
+    fn begin_anew(&self) -> Result<()> {
+        for daemon in DAEMONS {
+            self.cluster.daemon(daemon, "start")?;
+        }
+        whole(&self.cluster)?;
+        let clients = self.cluster.run("ceph", &["tell", "mds.0", "client", "ls"])?;
+        let clients: Value = serde_json::from_str(&clients)?;
+        for id in clients.as_array().into_iter().flatten().filter_map(|client| client.get("id")?.as_u64()) {
+            self.cluster.run("ceph", &["tell", "mds.0", "client", "evict", &format!("id={id}")])?;
+        }
+        Ok(())
+    }
 }
 
 /// A mount and everybody who reads from it.
@@ -73,6 +91,7 @@ impl Watched {
     }
 
     fn start_with(scene: &Scene, errors: Errors, options: &[(&str, &str)]) -> Result<Self> {
+        scene.begin_anew()?;
         let scratch = tempfile::tempdir()?;
         let launch = scene.cluster.launch_files("/", scratch.path())?;
         // Next to nothing is kept, so that data has to come from the OSDs.

@@ -19,13 +19,15 @@ const TAKEN_OVER: Duration = Duration::from_secs(50);
 const MOVING: &[&str] = &["data", "kinds", "many", "many/d03"];
 /// What the readers look at, all of it and again and again.
 const READ: &[&str] = &["data", "kinds", "many"];
-/// 20,000 entries, in many fragments, each of which moves by itself.
-const FRAGMENTED: &str = "large";
+/// A directory in many fragments, each of which moves by itself.
+const FRAGMENTED: &str = "fragmented";
+/// Its entries, and how many of them a fragment may have.
+const ENTRIES: (usize, usize) = (4000, 400);
 /// How often everything is moved.
 const ROUNDS: usize = 6;
 /// How long one look at one of these directories may take while it moves. A request may take 25 s and must be answered long before.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long it may take to look at 20,000 files, on a machine that is busy.
+/// How long it may take to look at all files in the largest of them, on a machine that is busy.
 const ALL_OF_IT: Duration = Duration::from_secs(240);
 /// How long a rank may take to hand over all it has, or to begin.
 const HANDED_OVER: Duration = Duration::from_secs(180);
@@ -176,9 +178,16 @@ impl Scene {
         let cluster = Cluster::of(&Setup { active_mds: 2, ..Setup::default() })?;
         // A tree is made by one MDS much faster than by two that hand it to each other.
         ranks(&cluster, 1)?;
-        cluster.fill(Tree::Whole)?;
-        ranks(&cluster, 2)?;
+        cluster.fill(Tree::Small)?;
         let writer = cluster.ceph_fuse(&[])?;
+        let (entries, split) = (ENTRIES.0, ENTRIES.1.to_string());
+        cluster.run("ceph", &["tell", "mds.cephfs:0", "config", "set", "mds_bal_split_size", &split])?;
+        let path = writer.path(FRAGMENTED);
+        within("make the fragmented directory", ALL_OF_IT, move || -> std::io::Result<()> {
+            std::fs::create_dir(&path)?;
+            (0..entries).try_for_each(|number| std::fs::write(path.join(number.to_string()), ""))
+        })??;
+        ranks(&cluster, 2)?;
         for (number, directory) in MOVING.iter().enumerate() {
             pin(&writer, directory, number % 2)?;
         }
@@ -193,14 +202,16 @@ impl Scene {
         let expected: Vec<_> =
             READ.iter().map(|directory| Ok((*directory, of_writer(directory)?))).collect::<Result<_>>()?;
         let fragmented = of_writer(FRAGMENTED)?;
-        ensure!(fragmented.len() > 20_000, "{} entries are no large directory", fragmented.len());
+        ensure!(fragmented.len() > entries, "{} entries are not all", fragmented.len());
         Ok(Self { mount, writer, cluster, expected: Arc::new(expected), fragmented, _scratch: scratch })
     }
 
     /// The directory of many fragments shows what it did to the other client.
     fn same(&self, what: &str) -> Result<()> {
+        let begin = Instant::now();
         let found = look_at(self.mount.target(), FRAGMENTED)?;
-        ensure_same(&self.fragmented, &found).with_context(|| format!("the large directory {what}"))
+        eprintln!("the fragmented directory {what}: looked at within {:?}", begin.elapsed());
+        ensure_same(&self.fragmented, &found).with_context(|| format!("the fragmented directory {what}"))
     }
 
     fn readers(&self) -> Result<Readers> {
@@ -221,7 +232,7 @@ impl Scene {
         Ok(())
     }
 
-    /// Has the MDS of a rank die at a certain step of handing the large directory over, by Ceph's own means for such tests (`mds_kill_import_at`,
+    /// Has the MDS of a rank die at a certain step of handing the fragmented directory over, by Ceph's own means for such tests (`mds_kill_import_at`,
     /// `mds_kill_export_at`), and lets the one that stands by take its rank.
     fn dies_while_handing_over(
         &self,

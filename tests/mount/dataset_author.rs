@@ -10,6 +10,8 @@ use wasmount_tests::config::{FluidFiles, SECRETS, hostile, options};
 use wasmount_tests::minio::free_port;
 use wasmount_tests::mount::{Launch, Mount};
 use wasmount_tests::paths;
+use wasmount_tests::plugin_tool::another_version;
+use wasmount_tests::registry::sha256;
 use wasmount_tests::scripted::{Answer, Server};
 
 const EACCES: i32 = 13;
@@ -54,8 +56,11 @@ fn choose_a_plugin() -> Result<()> {
         let all = [&[("endpoint", endpoint.as_str()), ("anonymous", "true")], more].concat();
         json!({"mountPoint": "s3://bucket", "name": name, "options": options(&all)})
     };
-    files.write_mounts(&[
-        s3("by-plugin", &[("plugin", wasm), ("--plugin", wasm), ("plugin-dir", "/"), ("WASMOUNT_PLUGIN", wasm)]),
+    let mounts = [
+        s3(
+            "by-plugin",
+            &[("plugin", wasm), ("--plugin", wasm), ("plugin-dir", "/"), ("WASMOUNT_PLUGIN", wasm)],
+        ),
         // A scheme decides, not the option.
         s3("by-type", &[("type", "hostile")]),
         json!({"mountPoint": "nobody://x", "name": "by-scheme", "options": options(&[("plugin", wasm)])}),
@@ -64,10 +69,16 @@ fn choose_a_plugin() -> Result<()> {
         json!({"mountPoint": format!("file://{wasm}"), "name": "by-url"}),
         // Among those that the operator has loaded, a Dataset may choose, by scheme or by `type`.
         json!({"mountPoint": "bucket", "name": "loaded", "options": options(&[("type", "s3"), ("anonymous", "true")])}),
-    ])?;
-    // A scheme that nobody serves makes it look at the default plugins too, and compile all of them.
-    let mut mount = Launch::run(&files)?.spawn()?;
-    (0..8).find_map(|_| mount.wait_mounted().ok()).with_context(|| mount.log().text())?;
+        // These are beside the program, in a default directory. The operator has named another one, and not them.
+        json!({"mountPoint": "rbd://127.0.0.1:1/pool", "name": "unnamed-scheme"}),
+        json!({"mountPoint": "pool", "name": "unnamed-type", "options": options(&[("type", "rbd")])}),
+        json!({"mountPoint": "pvc://claim", "name": "unnamed-driver"}),
+    ];
+    paths::plugin("rbd")?;
+    files.write_config(&json!({"mounts": mounts, "targetPath": files.target(), "accessModes": ["ReadOnlyMany"],
+        "persistentVolumeAttrs": {"claim": {"driver": "rbd.csi.ceph.com", "volumeHandle": "0001", "volumeAttributes": {}}}}))?;
+    let mount = Launch::run(&files)?.start()?;
+    assert_eq!(mount.log().lines_with(&["plugin is loaded"]).len(), 1, "{}", mount.log().text());
     let mounts = in_force(&mount)?;
     let plugin = |name: &str| -> Result<Option<String>> {
         let mount = mounts.iter().find(|mount| mount["name"] == name).context("in .wasmount/config")?;
@@ -78,10 +89,71 @@ fn choose_a_plugin() -> Result<()> {
     }
     // Without a scheme, the only plugin of the command line serves; never the file that the Dataset names.
     assert_eq!(plugin("by-path")?.as_deref(), Some("s3"));
-    for name in ["by-scheme", "by-file", "by-url"] {
+    for name in ["by-scheme", "by-file", "by-url", "unnamed-scheme", "unnamed-type", "unnamed-driver"] {
         assert_eq!(plugin(name)?, None, "{name}");
         assert!(names(mount.path(name))?.is_err(), "{name}");
     }
+    let sentences =
+        ["no plugin serves rbd://", "no plugin is of the type \"rbd\"", "CSI driver rbd.csi.ceph.com"];
+    for (name, sentence) in ["unnamed-scheme", "unnamed-type", "unnamed-driver"].iter().zip(sentences) {
+        let mount = mounts.iter().find(|mount| mount["name"] == *name).context("a mount")?;
+        let error = mount["error"].as_str().context("an error")?;
+        assert!(error.contains(sentence) && error.contains("--plugin FILE"), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
+fn choose_a_plugin_that_the_operator_has_beside_a_better_one() -> Result<()> {
+    let files = FluidFiles::new()?;
+    let set = files.root().join("set");
+    std::fs::create_dir(&set)?;
+    for name in ["s3", "rbd"] {
+        symlink(paths::plugin(name)?, set.join(format!("{name}.wasm")))?;
+    }
+    let better = files.root().join("better.wasm");
+    another_version("s3", &better)?;
+    let endpoint = format!("http://127.0.0.1:{}", free_port()?);
+    let anonymous = options(&[("endpoint", &endpoint), ("anonymous", "true")]);
+    files.write_mounts(&[
+        json!({"mountPoint": "minio://bucket", "name": "named", "options": anonymous}),
+        json!({"mountPoint": "rbd://127.0.0.1:1/pool", "name": "found"}),
+        json!({"mountPoint": "bucket", "name": "only", "options": anonymous}),
+    ])?;
+    let launch = Launch::bare_run(&files).arg("--plugin").arg(&better).arg("--plugin-dir").arg(&set);
+    // Where their compiled code is, but for the first time.
+    let mount = launch.replace_arg("--state-dir", paths::state()).start()?;
+    let digest = sha256(&std::fs::read(&better)?);
+    let mounts = in_force(&mount)?;
+    let plugin = |index: usize| mounts[index]["plugin"].clone();
+    assert_eq!(plugin(0)["digest"], json!(digest), "one that is named itself wins over those of a directory");
+    assert_eq!(plugin(1)["name"], "rbd");
+    assert_eq!(plugin(2)["digest"], json!(digest));
+    Ok(())
+}
+
+#[test]
+fn undo_what_the_operator_has_set_by_another_scheme_of_the_plugin() -> Result<()> {
+    let files = FluidFiles::new()?;
+    let own = |more: &[(&str, &str)]| {
+        options(
+            &[&[("insecure-skip-verify", "true"), ("region", "own"), ("anonymous", "true")], more].concat(),
+        )
+    };
+    files.write_mounts(&[
+        json!({"mountPoint": "s3://bucket", "name": "pinned", "options": own(&[])}),
+        json!({"mountPoint": "minio://bucket", "name": "alias", "options": own(&[])}),
+        json!({"mountPoint": "bucket", "name": "type", "options": own(&[("type", "minio")])}),
+        json!({"mountPoint": "bucket", "name": "only", "options": own(&[])}),
+    ])?;
+    let pins = ["--option", "s3:insecure-skip-verify=false", "--option", "s3:region=us-west-2"];
+    let mount = pins.into_iter().fold(Launch::run(&files)?, Launch::arg).start()?;
+    let mounts = in_force(&mount)?;
+    assert_eq!(mounts.len(), 4);
+    for one in &mounts {
+        assert_eq!(one["options"]["region"], "us-west-2", "{one}");
+    }
+    assert!(mount.log().lines_with(&["insecure-skip-verify is set"]).is_empty(), "{}", mount.log().text());
     Ok(())
 }
 

@@ -122,8 +122,12 @@ fn warm_fills_the_cache_and_is_resumed_by_repeating_it() -> Result<()> {
     let (fine, log) = epochs.minio.paused(|| epochs.epoch(&mount).and_then(|()| warm(&[], &[tree])))?;
     ensure!(fine && log.contains("already_cached=5"), "{log}");
 
-    let (fine, log) = warm(&[], &[mount.path("tree/none"), epochs.scratch.path().join("cache")])?;
-    ensure!(!fine && log.contains("tree/none"), "{log}");
+    // More than are told one by one.
+    let elsewhere = epochs.scratch.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere)?;
+    (0..20).try_for_each(|number| std::fs::write(elsewhere.join(number.to_string()), "on no mount"))?;
+    let (fine, log) = warm(&[], &[mount.path("tree/none"), elsewhere])?;
+    ensure!(!fine && log.contains("tree/none") && log.contains("11 more"), "{log}");
     Ok(())
 }
 

@@ -162,6 +162,44 @@ fn mount_by_hand_in_both_spellings() -> Result<()> {
     Ok(())
 }
 
+/// Command lines of all processes that name the directory.
+fn command_lines(directory: &Path) -> Result<Vec<Vec<String>>> {
+    let directory = directory.to_str().context("UTF-8")?;
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        // What ends meanwhile has none.
+        let Ok(line) = std::fs::read(entry?.path().join("cmdline")) else { continue };
+        let words: Vec<String> =
+            line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+        if words.iter().any(|word| word.contains(directory)) {
+            found.push(words);
+        }
+    }
+    Ok(found)
+}
+
+#[test]
+fn secrets_are_on_no_command_line_while_it_is_mounted() -> Result<()> {
+    let (minio, space) = (server()?, Namespace::new()?);
+    let mnt = space.mnt();
+    let target = mnt.to_str().context("UTF-8")?;
+    let options =
+        format!("{},secret-key=minioadmin", space.options(&minio)?.replace("secret-key-file", "x-none"));
+    let mounted = space.run("mount", &["-t", "fuse.wasmount", "s3://bucket", target, "-o", &options])?;
+    ensure!(mounted.status.success(), "{}", text(&mounted));
+    assert_eq!(names(space.inside(&mnt))??, ["dir"], "the secret has arrived");
+    assert_eq!(command_lines(&mnt)?, [["wasmount", "background", target, ""]]);
+    assert!(!space.table()?.concat().contains("minioadmin"));
+    ensure!(space.run("umount", &[target])?.status.success());
+
+    let source = "http://user:hunter2@127.0.0.1:1/";
+    let refused = space.run("/usr/sbin/mount.fuse.wasmount", &[source, target, "-o", &options])?;
+    let said = text(&refused);
+    assert_eq!(refused.status.code(), Some(USAGE), "{said}");
+    assert!(said.contains("password") && !said.contains("hunter2"), "{said}");
+    Ok(())
+}
+
 #[test]
 fn failures_have_the_codes_of_mount_and_a_sentence() -> Result<()> {
     let (minio, space) = (server()?, Namespace::new()?);

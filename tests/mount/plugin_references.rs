@@ -84,6 +84,31 @@ fn by_tag_then_by_digest_and_with_the_registry_gone() -> Result<()> {
 }
 
 #[test]
+fn what_is_pulled_is_where_a_start_with_a_cache_looks_for_it() -> Result<()> {
+    let mut registry = Registry::start()?;
+    push(&registry, "v1", &[])?;
+    let tag = registry.reference("wasmount/s3:v1");
+    let (_minio, files) = bucket()?;
+    let cache = files.root().join("cache");
+    let directory = cache.to_str().context("UTF-8")?;
+    for command in ["inspect", "pull"] {
+        let text = Tool::new()?.succeeds(&[
+            command,
+            &tag,
+            "--cache-dir",
+            directory,
+            "--plain-http-registry",
+            &registry.host(),
+        ])?;
+        assert!(field(&text, "file")?.starts_with(&format!("{directory}/state/plugins/")), "{text}");
+    }
+    registry.stop();
+    let mount = launch(&files, &registry, &tag).without_arg("--state-dir").start()?;
+    mount.log().wait_for(&["warn", &tag, "cannot be asked"], SOON)?;
+    reads(&mount)
+}
+
+#[test]
 fn servers_that_hang_do_not_keep_known_plugins_from_being_used_and_are_waited_for_all_at_once() -> Result<()>
 {
     let registry = Registry::start()?;
@@ -240,7 +265,10 @@ fn signatures() -> Result<()> {
     says(&fails("verify", &other_key)?, &["none of the 1 signatures"]);
     // A right signature of something else under this manifest's tag.
     let elsewhere = push_other(&registry)?;
-    mine.sign(&registry, "other", &elsewhere)?;
+    mine.sign_beside(&registry, "wasmount/s3", &elsewhere, &digest)?;
+    says(&fails("verify", &key)?, &["none of the 1 signatures", "they sign something else"]);
+    mine.sign(&registry, "wasmount/s3", &digest)?;
+    assert_eq!(succeeds("verify", &key)?, verified);
     says(&fails("verify", "/etc/hostname")?, &["--plugin-key /etc/hostname", "no public key"]);
 
     let (_minio, files) = bucket()?;

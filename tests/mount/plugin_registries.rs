@@ -201,3 +201,29 @@ fn images_and_indexes() -> Result<()> {
     assert_eq!(field(&pull("spin:v1")?, "plugin")?, s3_digest);
     Ok(())
 }
+
+#[test]
+fn transfers_are_seen_on_a_terminal_and_in_a_log() -> Result<()> {
+    let registry = Registry::start()?;
+    let (tool, host, tag) = (Tool::new()?, registry.host(), registry.reference("wasmount/s3:v1"));
+    let file = plugin_file("s3")?;
+    let plain = ["--plain-http-registry", &host];
+    let (push, pull) =
+        ([&["push", &file, &tag][..], &plain].concat(), [&["pull", &tag][..], &plain].concat());
+    let kib = std::fs::metadata(&file)?.len() as f64 / 1024.0;
+    let whole = if kib < 1024.0 { format!("/{kib:.2} KiB") } else { format!("/{:.2} MiB", kib / 1024.0) };
+    let is_line = |line: &str| line.contains("wasmount/s3") && line.contains("to transfer");
+
+    let shown = tool.on_terminal(&push)?;
+    says(&shown, &["wasmount/s3", &whole, "B/s"]);
+    assert!(!shown.lines().any(is_line), "both a bar and lines: {shown}");
+    let shown = tool.on_terminal(&pull)?;
+    says(&shown, &["wasmount/s3", &whole, "B/s", "plugin     sha256:"]);
+    let shown = tool.on_terminal(&pull)?;
+    assert!(!shown.contains(&whole), "it was there already: {shown}");
+
+    let log = Tool::new()?.log(&pull)?;
+    assert_eq!(log.lines().filter(|line| is_line(line)).count(), 1, "{log}");
+    assert!(!log.contains('\u{1b}'), "a bar where there is no terminal: {log}");
+    Ok(())
+}

@@ -125,7 +125,7 @@ fn after_a_kill_it_is_mounted_again_within_a_second_and_nothing_is_stacked() -> 
     let files = demo(&minio)?;
     let mut mount = Launch::run(&files)?.start()?;
     let mut times = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..5 {
         // Applications hold the dead mount.
         let held = std::fs::File::open(mount.target())?;
         mount.process.kill();
@@ -140,8 +140,10 @@ fn after_a_kill_it_is_mounted_again_within_a_second_and_nothing_is_stacked() -> 
     }
     check_as_fluid(mount.target(), "fuse.wasmount")?;
     eprintln!("mounted again after {times:?}");
-    let best = times.iter().min().context("a time")?;
-    assert!(*best < Duration::from_secs(1), "{times:?}");
+    // A busy machine may keep one of them.
+    times.sort_unstable();
+    let median = times.get(times.len() / 2).context("a time")?;
+    assert!(*median < Duration::from_secs(1), "{times:?}");
     Ok(())
 }
 

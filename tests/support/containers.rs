@@ -5,7 +5,8 @@
 //! their propagation, privileges, network. `WASMOUNT_WITHOUT_CONTAINERS=1` leaves these tests out where containers cannot run; without
 //! it, a machine that cannot run them fails them.
 
-use std::os::unix::fs::symlink;
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -95,6 +96,17 @@ impl Containers {
         Ok(self.podman(&["image", "inspect", "--format", "{{.Size}}", &image.name()])?.trim().parse()?)
     }
 
+    /// A file of an image, without running it.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn file(&self, image: Image, path: &str) -> Result<String> {
+        let root = self.podman(&["image", "mount", &image.name()])?;
+        let text = std::fs::read_to_string(Path::new(root.trim()).join(path.trim_start_matches('/')));
+        self.podman(&["image", "unmount", &image.name()])?;
+        text.with_context(|| format!("{path} of {}", image.name()))
+    }
+
     /// A node with an empty file system.
     ///
     /// # Errors
@@ -131,6 +143,8 @@ impl Node<'_> {
         let dir = self.kubelet(kind, name);
         std::fs::create_dir_all(&dir)?;
         let generation = tempfile::Builder::new().prefix("..").tempdir_in(&dir)?.keep();
+        // kubelet's writer lets everybody in, whichever user the pod runs as.
+        std::fs::set_permissions(&generation, Permissions::from_mode(0o755))?;
         for (key, value) in data {
             std::fs::write(generation.join(key), value)?;
             match symlink(format!("..data/{key}"), dir.join(key)) {
@@ -156,7 +170,7 @@ impl Node<'_> {
         let container = pod.pointer("/containers/0").context("the pod has no container")?;
         let mut arguments: Vec<String> = ["run", "--detach", "--name", &name].map(str::to_owned).to_vec();
         arguments.extend(network(pod));
-        arguments.extend(privileges(container, rights)?);
+        arguments.extend(self.privileges(container, rights)?);
         for variable in list(container, "env") {
             let field = |name: &str| variable.get(name).and_then(Value::as_str);
             // `valueFrom` has no meaning without an API server.
@@ -174,6 +188,44 @@ impl Node<'_> {
         arguments.extend(list(container, "args").filter_map(Value::as_str).map(str::to_owned));
         self.containers.podman(&arguments)?;
         Ok(Container { node: self, name, pod: pod.clone() })
+    }
+
+    fn privileges(&self, container: &Value, rights: Rights) -> Result<Vec<String>> {
+        let context = container.get("securityContext").context("no securityContext")?;
+        let id = |name: &str| context.get(name).and_then(Value::as_u64).unwrap_or(0);
+        let (user, group) = (id("runAsUser"), id("runAsGroup"));
+        let mut arguments = vec!["--user".to_owned(), format!("{user}:{group}")];
+        match rights {
+            Rights::OfThePod => {
+                ensure!(
+                    context.get("privileged").is_some_and(|flag| *flag == true),
+                    "Fluid's pods are privileged"
+                );
+                arguments.push("--privileged".to_owned());
+            }
+            Rights::OnlySysAdmin => {
+                arguments.extend(
+                    ["--cap-drop=all", "--cap-add=SYS_ADMIN", "--read-only", "--read-only-tmpfs=false"]
+                        .map(str::to_owned),
+                );
+                arguments.push(match user {
+                    0 => "--device=/dev/fuse".to_owned(),
+                    _ => format!("--device={}:/dev/fuse", self.fuse_for_everybody()?.display()),
+                });
+            }
+        }
+        Ok(arguments)
+    }
+
+    /// The device with the mode that udev gives it (systemd's `50-udev-default.rules`), whether or not there is an udev here.
+    fn fuse_for_everybody(&self) -> Result<PathBuf> {
+        let device = self.path("/dev/fuse");
+        if !device.exists() {
+            std::fs::create_dir_all(self.path("/dev"))?;
+            let mut command = Command::new("mknod");
+            run(command.arg("--mode=0666").arg(&device).args(["c", "10", "229"]))?;
+        }
+        Ok(device)
     }
 
     /// `--volume` for one `volumeMounts` entry; a `hostPath` is made, as `DirectoryOrCreate` has it.
@@ -232,30 +284,6 @@ fn network(pod: &Value) -> Option<String> {
     Some(if host { "--network=host" } else { "--network=none" }.to_owned())
 }
 
-fn privileges(container: &Value, rights: Rights) -> Result<Vec<String>> {
-    let context = container.get("securityContext").context("no securityContext")?;
-    let id = |name: &str| context.get(name).and_then(Value::as_u64).unwrap_or(0);
-    let mut arguments = vec!["--user".to_owned(), format!("{}:{}", id("runAsUser"), id("runAsGroup"))];
-    let further: &[&str] = match rights {
-        Rights::OfThePod => {
-            ensure!(
-                context.get("privileged").is_some_and(|flag| *flag == true),
-                "Fluid's pods are privileged"
-            );
-            &["--privileged"]
-        }
-        Rights::OnlySysAdmin => &[
-            "--cap-drop=all",
-            "--cap-add=SYS_ADMIN",
-            "--device=/dev/fuse",
-            "--read-only",
-            "--read-only-tmpfs=false",
-        ],
-    };
-    arguments.extend(further.iter().map(|argument| (*argument).to_owned()));
-    Ok(arguments)
-}
-
 /// A container that was started. Dropping it ends and removes it.
 #[derive(Debug)]
 pub struct Container<'a> {
@@ -291,6 +319,17 @@ impl Container<'_> {
             self.pod.pointer(&format!("/containers/0{place}/exec/command")).and_then(Value::as_array);
         let command = command.with_context(|| format!("the pod has no {place}"))?;
         self.exec(&command.iter().filter_map(Value::as_str).collect::<Vec<_>>())
+    }
+
+    /// Runs its preStop hook, which ends it by unmounting. What is left of the hook is killed with the container then (137), on Kubernetes too.
+    ///
+    /// # Errors
+    /// When there is none, or it fails in another way.
+    pub fn pre_stop(&self) -> Result<()> {
+        match self.exec_of("/lifecycle/preStop") {
+            Err(error) if error.to_string().contains("exit status: 137") => Ok(()),
+            other => other.map(drop),
+        }
     }
 
     /// Waits until the kernel's table of the node shows a mount at the path, as Fluid's CSI plugin waits for it.
@@ -336,6 +375,15 @@ impl Container<'_> {
     pub fn ended(&self, bound: Duration) -> Result<i32> {
         wait_for("the container's end", bound, || self.exit_code())
             .with_context(|| format!("its log:\n{}", self.log().unwrap_or_default()))
+    }
+
+    /// The id of its first process, as this machine knows it.
+    ///
+    /// # Errors
+    /// When podman fails.
+    pub fn process(&self) -> Result<u32> {
+        let id = self.node.containers.podman(&["inspect", "--format", "{{.State.Pid}}", &self.name])?;
+        Ok(id.trim().parse()?)
     }
 
     /// SIGTERM, as kubelet sends it.

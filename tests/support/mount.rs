@@ -79,6 +79,15 @@ impl Launch {
         self
     }
 
+    /// Takes an argument and its value away again.
+    #[must_use]
+    pub fn without_arg(mut self, name: &str) -> Self {
+        if let Some(at) = self.arguments.iter().position(|argument| argument == name) {
+            self.arguments.drain(at..(at + 2).min(self.arguments.len()));
+        }
+        self
+    }
+
     /// Lets another program run it, which must become it (`exec`), such as `nsenter`.
     #[must_use]
     pub fn under(mut self, program: &str, arguments: &[&str]) -> Self {
@@ -125,10 +134,13 @@ impl Launch {
         let process = Process::start(Path::new(program), |command| {
             command.args(arguments).args(&self.arguments);
             // A proxy of the machine must not come between the program and 127.0.0.1.
-            for name in
-                ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "MOUNT_OPTIONS", "WASMOUNT_LOG"]
-            {
+            let own = ["MOUNT_OPTIONS", "WASMOUNT_LOG", "WASMOUNT_PLUGIN"];
+            for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"].into_iter().chain(own) {
                 command.env_remove(name).env_remove(name.to_lowercase());
+            }
+            // What a test that fails prints can be made more.
+            if let Some(level) = std::env::var_os("WASMOUNT_TEST_LOG") {
+                command.env("WASMOUNT_LOG", level);
             }
         })?;
         Ok(Mount { process, target: self.target })

@@ -338,6 +338,20 @@ impl SigningKey {
     /// # Errors
     /// When openssl or the registry refuses.
     pub fn sign(&self, registry: &Registry, repository: &str, digest: &str) -> Result<()> {
+        self.sign_beside(registry, repository, digest, digest)
+    }
+
+    /// Stores a signature of the manifest `digest` where readers look for those of the manifest `beside`, in place of what is there.
+    ///
+    /// # Errors
+    /// As [`Self::sign`].
+    pub fn sign_beside(
+        &self,
+        registry: &Registry,
+        repository: &str,
+        digest: &str,
+        beside: &str,
+    ) -> Result<()> {
         let payload = json!({
             "critical": {
                 "identity": {"docker-reference": format!("{}/{repository}", registry.host())},
@@ -356,7 +370,7 @@ impl SigningKey {
             payload.to_string().as_bytes(),
         )?;
         layer["annotations"] = json!({"dev.cosignproject.cosign/signature": signature.trim()});
-        let tag = format!("{}.sig", digest.replace(':', "-"));
+        let tag = format!("{}.sig", beside.replace(':', "-"));
         registry.put_image(repository, &tag, &[layer]).map(drop)
     }
 

@@ -4,7 +4,7 @@
     tests/tools/run-tests.py [--beside TARGET]… [WORD…]      all, or the binaries whose name contains one of the words
 
 Tests that mostly wait, for clusters, containers and time limits, run beside each other, in LANES lanes (environment, default 2).
-All others have the machine to themselves before, as some hold the program to times and amounts of memory. --beside names a target
+All others have the machine to themselves before (or for two), as some hold the program to times and amounts of memory. --beside names a target
 of the Makefile, run meanwhile with what the lanes leave of the processors. What each has written is printed whole when it ends, and
 kept in target/test-logs/. The last lines name what failed; the exit status is 1 then.
 """
@@ -25,6 +25,8 @@ CARGO_TEST = ["cargo", "test", "--release", "--workspace"]
 LANES = int(os.environ.get("LANES") or 2)
 # A binary that runs longer hangs: the longest takes ten minutes. `make soak` asks for longer tests, by cargo itself.
 LIMIT_SECONDS = 1200
+# One that anything but a little would disturb, and one that is little: beside each other, and nothing else beside them.
+TWO = ["tests: rbd_faults", "tests: s3_credentials"]
 # What mostly waits, the longest first: one long binary at the end would leave the other lanes empty.
 SIDE_BY_SIDE = [
     "tests: cephfs",
@@ -126,13 +128,14 @@ def main():
     arguments = parser.parse_args()
 
     tests = [*build(), Run("documentation", [*CARGO_TEST, "--doc", "--no-fail-fast"])]
-    unknown = set(SIDE_BY_SIDE) - {run.name for run in tests}
+    unknown = {*SIDE_BY_SIDE, *TWO} - {run.name for run in tests}
     if unknown:
         sys.exit(f"error: {__file__} names tests that there are not: {', '.join(sorted(unknown))}")
     tests = [run for run in tests if not arguments.words or any(word in run.name for word in arguments.words)]
     if not tests:
         sys.exit(f"error: no test binary is named like {' or '.join(arguments.words)}")
-    alone = [run for run in tests if run.name not in SIDE_BY_SIDE]
+    alone = [run for run in tests if run.name not in (*SIDE_BY_SIDE, *TWO)]
+    two = [run for run in tests if run.name in TWO]
     waiting = sorted((run for run in tests if run.name in SIDE_BY_SIDE), key=lambda run: SIDE_BY_SIDE.index(run.name))
     # The scheduler's idle class: they run when nobody else wants to.
     targets = [Run(f"make {target}", ["chrt", "--idle", "0", "make", target], limit=None) for target in arguments.beside]
@@ -140,6 +143,7 @@ def main():
     LOGS.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
     run_in_lanes(alone, 1)
+    run_in_lanes(two, len(TWO))
     beside = threading.Thread(target=run_in_lanes, args=(targets, 1), daemon=True)
     if targets:
         beside.start()

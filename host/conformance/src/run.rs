@@ -188,6 +188,7 @@ fn spec(mount_point: &str, options: Vec<(String, String)>) -> MountSpec {
         cache_namespace: None,
         secrets_dir: "/etc/fluid/secrets".into(),
         tls: TlsSettings::default(),
+        trust: Vec::new(),
         request_timeout: Duration::from_secs(5),
     }
 }

@@ -47,7 +47,9 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Body,
-    /// Who gave it in the end, for messages: URLs of buckets are secrets.
+    /// What was asked in the end, after all redirects. That of a bucket may be a secret.
+    pub(crate) url: Uri,
+    /// Who gave it, for messages.
     pub(crate) host: String,
 }
 
@@ -153,7 +155,7 @@ impl Http {
         if head.status.is_server_error() || head.status == StatusCode::TOO_MANY_REQUESTS {
             return Err(Error::unavailable(format_args!("{host} answers {}", head.status)));
         }
-        Ok(Answer { status: head.status, headers: head.headers, body, host })
+        Ok(Answer { status: head.status, headers: head.headers, body, url: ask.url.clone(), host })
     }
 
     /// # Errors

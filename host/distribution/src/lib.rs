@@ -37,4 +37,4 @@ pub use progress::{Progress, Silent};
 pub use push::Component;
 pub use reference::{HttpsReference, OciReference, Reference, Remote};
 pub use store::Store;
-pub use tidy::{Keep, tidy};
+pub use tidy::{Keep, mark_used, tidy};

@@ -222,7 +222,8 @@ impl<'a> Repository<'a> {
             self.http.send(ask)
         };
         let mut answer = send(self.authorization.as_ref())?;
-        if answer.status == StatusCode::UNAUTHORIZED {
+        // Whoever the registry leads to could name a token service of its own, and would get the password there.
+        if answer.status == StatusCode::UNAUTHORIZED && self.is_from_here(&answer) {
             let scope = match self.access {
                 Access::Pull => format!("repository:{}:pull", self.name),
                 Access::Push => format!("repository:{}:pull,push", self.name),
@@ -235,9 +236,25 @@ impl<'a> Repository<'a> {
             self.authorization = Some(proof);
         }
         match answer.status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(self.denied(&answer)),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if self.is_from_here(&answer) => {
+                Err(self.denied(&answer))
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(self.denied_elsewhere(&answer)),
             _ => Ok(answer),
         }
+    }
+
+    /// Whether the registry itself has answered, and not somebody it redirects or sends uploads to.
+    fn is_from_here(&self, answer: &Answer) -> bool {
+        http::same_server(&self.base, &answer.url)
+    }
+
+    fn denied_elsewhere(&self, answer: &Answer) -> Error {
+        let (host, status, name, registry) = (&answer.host, answer.status, self.name, self.host());
+        Error::refused(format_args!(
+            "{host}, where {registry} leads for {name}, refuses that ({status}), and credentials for {registry} are not sent \
+             there: the registry has to hand out addresses that need none, or answer by itself"
+        ))
     }
 
     fn denied(&self, answer: &Answer) -> Error {
@@ -324,3 +341,7 @@ fn unexpected(answer: Answer) -> Error {
         None => Error::refused(format_args!("{host} answers {status}")),
     }
 }
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod tests;

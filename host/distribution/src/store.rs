@@ -4,6 +4,7 @@
 //! means is taken from here without asking anybody, so nobody else may be able to write.
 
 use crate::error::{Error, Result};
+use crate::reference::Remote;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
@@ -86,6 +87,16 @@ impl Store {
 
     fn record_path(&self, reference: &str) -> PathBuf {
         self.dir.join("references").join(format!("{}.json", Digest::of(reference.as_bytes()).hex()))
+    }
+
+    /// What a start looks at that finds this reference, which has meant this plugin, here: whoever goes on using the plugin marks these as
+    /// used ([`crate::mark_used`]).
+    pub fn files(&self, reference: &Remote, plugin: &Digest) -> Vec<PathBuf> {
+        let record = match reference {
+            Remote::Oci(oci) => Some(self.record_path(&oci.to_string())),
+            Remote::Https(_) => None,
+        };
+        std::iter::once(self.path(plugin)).chain(record).collect()
     }
 
     /// The plugin of this digest, if it is here and sound; it counts as used then.

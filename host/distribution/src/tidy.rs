@@ -12,15 +12,15 @@ pub struct Keep {
     pub unused: Duration,
     /// Beyond so many bytes, those unused for longest are removed.
     pub bytes: u64,
-    /// What was used within this time stays in any case: its user may not have opened it yet.
+    /// What was used within this time stays in any case: its user may not have opened it yet, or may need it again when it starts anew.
     pub grace: Duration,
 }
 
 impl Default for Keep {
-    /// 30 days, 1 GiB, 1 hour.
+    /// 30 days, 1 GiB, 2 days: those who use files for long say so once a day.
     fn default() -> Self {
         let day = Duration::from_secs(24 * 3600);
-        Self { unused: 30 * day, bytes: 1 << 30, grace: Duration::from_secs(3600) }
+        Self { unused: 30 * day, bytes: 1 << 30, grace: 2 * day }
     }
 }
 
@@ -55,9 +55,40 @@ pub fn tidy(dir: &Path, keep: Keep) -> io::Result<(usize, u64)> {
     Ok((removed, bytes))
 }
 
+/// These files are in use: their time of last use is now. Those that are gone stay so.
+pub fn mark_used(files: &[PathBuf]) {
+    for file in files {
+        let marked = fs::File::open(file).and_then(|file| file.set_modified(SystemTime::now()));
+        if let Err(error) = marked {
+            tracing::warn!(
+                file = %file.display(), %error,
+                "this file of the state directory cannot be marked as in use; a later start may have to fetch or compile again"
+            );
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_running_process_uses_stays_however_little_room_there_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = ["in-use", "newer"].map(|name| dir.path().join(name));
+        let day = Duration::from_secs(24 * 3600);
+        for (path, days) in paths.iter().zip([40, 3]) {
+            fs::write(path, "four").unwrap();
+            fs::File::open(path).unwrap().set_modified(SystemTime::now() - day * days).unwrap();
+        }
+        mark_used(&[paths[0].clone(), dir.path().join("gone")]);
+        let age = fs::metadata(&paths[0]).unwrap().modified().unwrap().elapsed().unwrap_or_default();
+        assert!(age < day, "{age:?}");
+        // Shortly before it is marked again.
+        fs::File::open(&paths[0]).unwrap().set_modified(SystemTime::now() - day).unwrap();
+        assert_eq!(tidy(dir.path(), Keep { bytes: 1, ..Keep::default() }).unwrap(), (1, 4));
+        assert!(paths[0].exists() && fs::read_dir(dir.path()).unwrap().count() == 1);
+    }
 
     #[test]
     fn old_files_go_and_then_the_least_used() {

@@ -215,7 +215,8 @@ fn begin(
 /// device number and answers is another mount, to which the kernel has given the number since.
 fn how_it_ended(run: io::Result<()>, device: &str, unanswered: Option<Duration>) -> Result<(), String> {
     let mounted = || {
-        let ours = |entry: &mountinfo::MountEntry| entry.device == device && stale::is_dead(&entry.mount_point);
+        let ours =
+            |entry: &mountinfo::MountEntry| entry.device == device && stale::is_dead(&entry.mount_point);
         mountinfo::read().is_ok_and(|mounts| mounts.iter().any(ours))
     };
     let error = match run {

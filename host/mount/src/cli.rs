@@ -90,7 +90,7 @@ pub(crate) struct MountArgs {
 #[derive(Args, Debug)]
 pub(crate) struct CommonArgs {
     /// A plugin: a file, a directory, https://…#sha256=HEX, or oci://REGISTRY/REPOSITORY with :TAG, @sha256:HEX or both. With SCHEME= it serves that
-    /// scheme, whoever else claims it [default: those in $WASMOUNT_PLUGIN, separated by white space]
+    /// scheme, whoever else claims it. What is not named is not loaded [default: those in $WASMOUNT_PLUGIN, separated by white space]
     #[arg(long, value_name = "[SCHEME=]REFERENCE", action = clap::ArgAction::Append)]
     pub(crate) plugin: Vec<String>,
     /// Accept plugins from registries only if they are signed by this key (cosign's public key, in PEM; one of several is enough)
@@ -99,11 +99,11 @@ pub(crate) struct CommonArgs {
     /// How registries are spoken to.
     #[command(flatten)]
     pub(crate) registry: RegistryArgs,
-    /// A directory of plugins (*.wasm)
-    /// [default: /plugins, /usr/share/wasmount/plugins, and `plugins` beside the executable]
+    /// A directory of plugins (*.wasm), for what those of --plugin do not serve
+    /// [default: if no plugin is named, /plugins, /usr/share/wasmount/plugins, and `plugins` beside the executable]
     #[arg(long, value_name = "DIR", action = clap::ArgAction::Append)]
     pub(crate) plugin_dir: Vec<PathBuf>,
-    /// An option for all mounts, or for those of one scheme; wins over every other place
+    /// An option for all mounts, or for those of one plugin, called by its name or any of its schemes; wins over every other place
     #[arg(long, value_name = "[SCHEME:]KEY=VALUE", action = clap::ArgAction::Append)]
     pub(crate) option: Vec<String>,
     /// What plugins may connect to, exactly; `default` stands for everything but loopback, link-local and

@@ -16,6 +16,17 @@ use std::time::SystemTime;
 /// State directory unless `--state-dir` says otherwise.
 const STATE: &str = "/var/lib/wasmount";
 
+/// What the state directory may be.
+pub(crate) fn candidates(named: Option<&Path>, cache: Option<&Path>) -> Vec<PathBuf> {
+    match named {
+        Some(dir) => vec![dir.to_owned()],
+        None => {
+            let beside = cache.map(|cache| cache.join("state"));
+            beside.into_iter().chain([PathBuf::from(STATE), temporary(&std::env::temp_dir())]).collect()
+        }
+    }
+}
+
 /// The state directory, existing and writable; `None` where no default can be used. `named` is that of `--state-dir`, `cache` that of
 /// `--cache-dir`.
 ///
@@ -37,7 +48,7 @@ pub(crate) fn state(named: Option<&Path>, cache: Option<&Path>) -> anyhow::Resul
 fn default_state(usual: &Path, temporary: &Path) -> Option<PathBuf> {
     let Err(error) = usable(usual) else { return Some(usual.to_owned()) };
     let usual = usual.display();
-    let dir = temporary.join(format!("wasmount-{}", rustix::process::geteuid().as_raw()));
+    let dir = self::temporary(temporary);
     if let Err(second) = private(&dir) {
         tracing::warn!(
             %error, instead = %dir.display(), instead_error = format!("{second:#}"),
@@ -51,6 +62,11 @@ fn default_state(usual: &Path, temporary: &Path) -> Option<PathBuf> {
          (set --state-dir)"
     );
     Some(dir)
+}
+
+/// That of this user where everybody may write.
+fn temporary(dir: &Path) -> PathBuf {
+    dir.join(format!("wasmount-{}", rustix::process::geteuid().as_raw()))
 }
 
 fn usable(dir: &Path) -> io::Result<()> {

@@ -32,7 +32,13 @@ fn main() -> ExitCode {
     if let Some(code) = commands::umount::by_name(std::env::args_os()) {
         return code;
     }
-    let cli = Cli::parse();
+    let cli = match background::arguments(std::env::args_os(), std::io::stdin()) {
+        Ok(arguments) => Cli::parse_from(arguments),
+        Err(error) => {
+            report(&anyhow::Error::new(error).context("the arguments of a mount in the background"));
+            return ExitCode::FAILURE;
+        }
+    };
     limits::raise();
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(limits::workers())

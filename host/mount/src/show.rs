@@ -44,11 +44,9 @@ pub(crate) fn text(config: &Value, generation: u64, refused: Option<&str>) -> St
         map.insert("generation".to_owned(), json!(generation));
         map.insert("refused".to_owned(), json!(refused));
     }
-    let text = serde_json::to_string_pretty(&all).unwrap_or_default();
     // What was a secret when it was read is one here, wherever else it was written.
-    let mut text = logging::redactor().redact(&text).into_owned();
-    text.push('\n');
-    text
+    logging::redact_json(&mut all);
+    format!("{all:#}\n")
 }
 
 fn mount(mount: &Resolved<Loaded>) -> Value {
@@ -84,7 +82,7 @@ fn options(served: &Served<Loaded>) -> Map<String, Value> {
         (None, OptionKind::Secret { .. } | OptionKind::FileContent) => json!("(hidden)"),
         // An endpoint with a password in it is refused, and not shown before.
         (None, OptionKind::Endpoint(_)) if option.input.value.contains('@') => json!("(hidden)"),
-        (None, _) => json!(option.input.value),
+        (None, _) => json!(option.shown()),
     };
     let in_force = described.in_force(written);
     let known = in_force.iter().map(|option| (option.spec.name.clone(), value(option)));
@@ -93,4 +91,24 @@ fn options(served: &Served<Loaded>) -> Map<String, Value> {
         .map(|option| (option.name.clone(), json!("(unknown to the plugin, hidden)")))
         .chain(known)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wasmount_net::SecretsDir;
+
+    #[test]
+    fn a_secret_that_json_spells_otherwise_is_hidden() {
+        let secrets = SecretsDir::with_redactor("/nonexistent", logging::redactor());
+        let word = "pa\"ss\\wo\nrd-canary";
+        let secret = secrets.secret("secret-key", word).unwrap();
+        let config = json!({"mounts": [{"options": {"region": format!("eu {word}"), word: "x"}}]});
+        let text = text(&config, 7, Some(&format!("refused for {word}")));
+        assert!(!text.contains("canary"), "{text}");
+        let shown: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(shown["mounts"][0]["options"], json!({"region": "eu [redacted]", "[redacted]": "x"}));
+        assert_eq!((&shown["generation"], &shown["refused"]), (&json!(7), &json!("refused for [redacted]")));
+        drop(secret);
+    }
 }

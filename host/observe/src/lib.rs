@@ -18,4 +18,4 @@ pub use control::control_files;
 pub use logging::{Format, LogError, init};
 pub use metrics::Metrics;
 pub use observer::Observer;
-pub use redact::Redact;
+pub use redact::{Redact, redact_json};

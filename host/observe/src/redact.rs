@@ -70,7 +70,7 @@ fn clean<'a>(text: &'a str, redact: &'a Redact, spelling: Spelling) -> Cow<'a, s
         if spelling == Spelling::Json
             && let Ok(mut value) = serde_json::from_str::<Value>(text)
         {
-            clean_value(&mut value, redact);
+            redact_json(&mut value, redact);
             return Cow::Owned(format!("{value}\n"));
         }
         let plain = unescape(text);
@@ -110,15 +110,23 @@ fn unescape_code(text: &str) -> Option<(char, usize)> {
     Some((code, digits.len() + 3))
 }
 
-fn clean_value(value: &mut Value, redact: &Redact) {
+/// Replaces in every text of a value, keys included, what must not be seen. Written as JSON, a secret with a quote, a backslash or the end of a line no
+/// longer looks like itself, so it has to be looked for before.
+pub fn redact_json(value: &mut Value, redact: &Redact) {
     match value {
         Value::String(text) => {
             if let Cow::Owned(clean) = redact(text) {
                 *text = clean;
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| clean_value(item, redact)),
-        Value::Object(fields) => fields.values_mut().for_each(|field| clean_value(field, redact)),
+        Value::Array(items) => items.iter_mut().for_each(|item| redact_json(item, redact)),
+        Value::Object(fields) => {
+            fields.values_mut().for_each(|field| redact_json(field, redact));
+            if fields.keys().any(|key| matches!(redact(key), Cow::Owned(_))) {
+                let all = std::mem::take(fields);
+                *fields = all.into_iter().map(|(key, field)| (redact(&key).into_owned(), field)).collect();
+            }
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
@@ -144,6 +152,14 @@ mod tests {
         let parsed: Value = serde_json::from_str(&clean).unwrap();
         assert_eq!(parsed["fields"]["message"], "key [redacted] refused");
         assert!(clean.ends_with('\n'));
+    }
+
+    #[test]
+    fn keys_are_texts_too() {
+        let mut value = serde_json::json!({"a": [{"x": "pa\"ss"}], "b pa\"ss c": 1, "d": null});
+        redact_json(&mut value, &hide("pa\"ss"));
+        let clean = serde_json::json!({"a": [{"x": "[redacted]"}], "b [redacted] c": 1, "d": null});
+        assert_eq!(value, clean);
     }
 
     #[test]

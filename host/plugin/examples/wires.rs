@@ -65,6 +65,7 @@ async fn run(plugin: String, gib: f64, address: String) {
         cache_namespace: None,
         secrets_dir: "/nonexistent".into(),
         tls: TlsSettings::default(),
+        trust: Vec::new(),
         request_timeout: Duration::from_secs(30),
     };
     let client = HttpClient::new(tokio::runtime::Handle::current());

@@ -155,6 +155,7 @@ mod tests {
                 cache_namespace: None,
                 secrets_dir: "/etc/fluid/secrets".into(),
                 tls: TlsSettings::default(),
+                trust: Vec::new(),
                 request_timeout: Duration::from_secs(1),
             },
             settings: vec![endpoint("minio"), text("region", "r"), secret("one")],

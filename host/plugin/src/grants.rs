@@ -1,16 +1,22 @@
 //! What a mount asks to reach: its `endpoint` options, and the plugin's templates filled in with its options.
 //!
 //! Asking is not getting: every connection is also checked against the operator's policy, on the address that the
-//! name resolved to. The one exception are endpoints on the command line: the operator who types one means it.
+//! name resolved to. The one exception are endpoints on the command line: the operator who types one means it, for that option. The address is
+//! opened under the very name that was typed, and to nothing that somebody else has written: a Dataset's `endpoint` could otherwise read
+//! as files what only the credentials of the mount are to be fetched from.
 //!
 //! A plugin whose storage system reveals addresses (`lifecycle.network-needs.revealed-addresses`) asks for all of them at once.
 //! What it gets of them is bounded in the same way: every address in the default set, or what `--allow-net` covers; and where
-//! the operator typed an endpoint, the same host with any port, since a cluster of one machine reveals ports of that machine.
+//! the operator typed an endpoint, the same host with any port, since a cluster of one machine reveals ports of that machine. That too
+//! holds only while nobody else names servers of the cluster.
 
 use crate::description::{Description, EndpointRule, OptionKind, OptionSpec};
 use crate::options::parse;
 use crate::options::{Endpoint, Plain, Setting, Value};
-use wasmount_net::{AllowNet, Grants, OriginGrant, ReachPolicy};
+use crate::spec::OptionSource;
+use wasmount_net::policy::same_host;
+use wasmount_net::{Foreseen, Grants, OriginGrant, ReachPolicy};
+use wasmount_types::{Blame, Error, ErrorKind};
 
 /// Longest origin made from a template: a scheme and a host name of 253 bytes fit.
 const LONGEST: usize = 512;
@@ -30,6 +36,8 @@ pub(crate) struct Asked {
     pub(crate) grant: OriginGrant,
     /// What asks for it.
     pub(crate) from: OriginFrom,
+    /// Somebody other than the operator and the plugin's author has a say in what it is.
+    pub(crate) foreign: bool,
 }
 
 impl Asked {
@@ -39,6 +47,7 @@ impl Asked {
         endpoint: &Endpoint,
         read_methods: &[String],
         from: OriginFrom,
+        foreign: bool,
     ) -> Self {
         let (OriginFrom::Option(named) | OriginFrom::Template(named)) = &from;
         let takes = |spec: &&OptionSpec| matches!(&spec.kind, OptionKind::Secret { sent_to, .. } if sent_to.contains(named));
@@ -50,8 +59,18 @@ impl Asked {
             read_methods: read_methods.to_vec(),
             secrets,
         };
-        Self { grant, from }
+        Self { grant, from, foreign }
     }
+
+    /// Whether it is this host and port.
+    fn is(&self, host: &str, port: u16) -> bool {
+        self.grant.port == port && same_host(&self.grant.host, host)
+    }
+}
+
+/// Somebody other than the operator wrote it.
+fn is_foreign(setting: &Setting) -> bool {
+    setting.source.is_some_and(|source| source != OptionSource::Args)
 }
 
 /// Placeholder for the host part of the mount point: the bucket of `s3://bucket/prefix`.
@@ -89,6 +108,13 @@ fn substitute(settings: &[Setting], mount_host: Option<&str>, name: &str) -> Opt
     (!text.is_empty() && text.bytes().all(part)).then_some(text)
 }
 
+/// Whether what fills a template in is somebody else's than the operator's. A mount point is the Dataset's.
+fn takes_from_others(template: &str, settings: &[Setting]) -> bool {
+    let mut placeholders = template.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0));
+    let foreign = |name: &str| settings.iter().any(|setting| setting.name == name && is_foreign(setting));
+    placeholders.any(|name| name == MOUNT_HOST || foreign(name))
+}
+
 /// A template with its placeholders filled in.
 fn fill(template: &str, settings: &[Setting], mount_host: Option<&str>) -> Option<String> {
     let mut filled = String::new();
@@ -108,7 +134,7 @@ pub(crate) fn asked(description: &Description, settings: &[Setting], mount_point
     let mut asked = Vec::new();
     for (setting, endpoint, read_methods) in named(description, settings) {
         let from = OriginFrom::Option(setting.name.clone());
-        asked.push(Asked::new(description, endpoint, read_methods, from));
+        asked.push(Asked::new(description, endpoint, read_methods, from, is_foreign(setting)));
     }
     let hosts = mount_hosts(mount_point);
     let filled = description.network.templates.iter().flat_map(|template| {
@@ -127,7 +153,8 @@ pub(crate) fn asked(description: &Description, settings: &[Setting], mount_point
         };
         if let Ok(Plain::Endpoints(endpoints, _)) = parse::value(&OptionKind::Endpoint(rule), &origin) {
             let from = || OriginFrom::Template(template.origin.clone());
-            let ask = |endpoint| Asked::new(description, endpoint, &template.read_methods, from());
+            let foreign = takes_from_others(&template.origin, settings);
+            let ask = |endpoint| Asked::new(description, endpoint, &template.read_methods, from(), foreign);
             asked.extend(endpoints.iter().map(ask));
         }
     }
@@ -163,21 +190,48 @@ fn named<'a>(
     })
 }
 
-/// The operator's policy, and what the operator typed as an endpoint.
-pub(crate) fn policy(description: &Description, settings: &[Setting], policy: &ReachPolicy) -> ReachPolicy {
-    let typed = named(description, settings).filter(|(setting, ..)| setting.by_operator());
-    typed.fold(policy.clone(), |policy, (_, endpoint, _)| {
-        let host =
-            if endpoint.host.contains(':') { format!("[{}]", endpoint.host) } else { endpoint.host.clone() };
-        let (rule, any_port) =
-            (AllowNet::parse(&format!("{host}:{}", endpoint.port)), AllowNet::parse(&host));
-        match (rule, any_port) {
-            (Ok(rule), Ok(any_port)) if reveals(description) => policy.also(rule).also_revealed(any_port),
-            (Ok(rule), _) => policy.also(rule),
-            // Not an address a rule can name: it stays what it was without the exception.
-            (Err(_), _) => policy,
+/// The operator's policy, and what the operator typed as an endpoint, for that alone.
+///
+/// # Errors
+/// `denied`, blame `host`: somebody else names what only the operator's endpoint opens; says what, and the remedy.
+pub(crate) fn policy(
+    description: &Description,
+    settings: &[Setting],
+    asked: &[Asked],
+    policy: &ReachPolicy,
+) -> Result<ReachPolicy, Error> {
+    let others = || asked.iter().filter(|asked| asked.foreign);
+    let reveals =
+        reveals(description) && !others().any(|asked| asked.grant.protocol.eq_ignore_ascii_case("tcp"));
+    let mut all = policy.clone();
+    for (setting, endpoint, _) in named(description, settings).filter(|(setting, ..)| setting.by_operator()) {
+        let (host, port) = (endpoint.host.as_str(), endpoint.port);
+        match others().find(|asked| asked.is(host, port)) {
+            None => all = all.with_endpoint(host, port),
+            Some(other) => refuse_if_closed(policy, setting, other)?,
         }
-    })
+        if reveals {
+            all = all.with_revealing_host(host);
+        }
+    }
+    Ok(all)
+}
+
+/// What somebody else names as well has to be allowed without it. Of a name that is not known before it is resolved: then the connect is
+/// refused.
+fn refuse_if_closed(policy: &ReachPolicy, typed: &Setting, other: &Asked) -> Result<(), Error> {
+    let Foreseen::Refused(why) = policy.foresee(&other.grant.host, other.grant.port, false) else {
+        return Ok(());
+    };
+    let place = match &other.from {
+        OriginFrom::Option(name) => format!("option `{name}`"),
+        OriginFrom::Template(template) => format!("what stands for {template}"),
+    };
+    let text = format!(
+        "{place} is {}, which `{}` on the command line opens for that option alone: {why}",
+        other.grant, typed.name
+    );
+    Err(Error::new(ErrorKind::Denied, Blame::Host, text))
 }
 
 #[cfg(test)]

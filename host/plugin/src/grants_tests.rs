@@ -1,6 +1,6 @@
 use super::*;
 use crate::description::{EndpointTemplate, NetworkNeeds};
-use crate::spec::OptionSource;
+use wasmount_net::AllowNet;
 
 fn description() -> Description {
     let option = |name: &str, kind| OptionSpec {
@@ -34,6 +34,16 @@ fn description() -> Description {
             ..NetworkNeeds::default()
         },
     }
+}
+
+/// The policy of a mount with these settings.
+fn policy_of(
+    description: &Description,
+    settings: &[Setting],
+    mount_point: &str,
+    policy: &ReachPolicy,
+) -> Result<ReachPolicy, Error> {
+    super::policy(description, settings, &asked(description, settings, mount_point), policy)
 }
 
 fn setting(name: &str, kind: &OptionKind, text: &str, by_operator: bool) -> Setting {
@@ -103,7 +113,7 @@ fn a_mount_point_may_name_several_hosts() {
 fn a_typed_endpoint_covers_what_its_host_reveals() {
     let reach = |description: &Description, by_operator| {
         let typed = setting("endpoint", &cluster().options[0].kind, "127.0.0.1:23300", by_operator);
-        policy(description, &[typed], &ReachPolicy::default())
+        policy_of(description, &[typed], "rbd:///pool", &ReachPolicy::default()).unwrap()
     };
     let osd = "127.0.0.1:26800".parse().unwrap();
     assert!(reach(&cluster(), true).check_revealed("127.0.0.1", osd).is_ok());
@@ -125,12 +135,100 @@ fn only_the_operator_grants_reach_by_typing() {
     let reach = |by_operator| {
         let endpoint =
             setting("endpoint", &description.options[0].kind, "http://127.0.0.1:9000", by_operator);
-        policy(&description, &[endpoint], &ReachPolicy::default())
+        policy_of(&description, &[endpoint], "s3://b", &ReachPolicy::default()).unwrap()
     };
     assert!(reach(false).check("127.0.0.1", loopback).is_err());
     assert!(reach(true).check("127.0.0.1", loopback).is_ok());
     assert!(reach(true).check("127.0.0.1", "127.0.0.1:9001".parse().unwrap()).is_err());
     assert!(reach(true).check("example", outside).is_ok(), "the default set stays");
+    assert!(reach(true).check("localhost", loopback).is_err(), "under the address as it was typed");
+}
+
+/// An `endpoint`, and `token-uri` for something else.
+fn with_token_uri() -> (Description, OptionKind) {
+    let mut description = description();
+    let kind = description.options[0].kind.clone();
+    description.options.push(OptionSpec { name: "token-uri".into(), ..description.options[0].clone() });
+    (description, kind)
+}
+
+#[test]
+fn what_the_operator_types_for_one_option_opens_nothing_to_another() {
+    let (description, kind) = with_token_uri();
+    let agent: std::net::SocketAddr = "169.254.170.2:80".parse().unwrap();
+    let reach = |endpoint: &str, by_operator, policy: &ReachPolicy| {
+        let settings = [
+            setting("token-uri", &kind, "http://169.254.170.2/v2/x", true),
+            setting("endpoint", &kind, endpoint, by_operator),
+        ];
+        policy_of(&description, &settings, "s3://b", policy).map_err(|error| (error.kind, error.message))
+    };
+    let default = ReachPolicy::default();
+    let both = reach("https://minio", false, &default).unwrap();
+    both.check("169.254.170.2", agent).unwrap();
+    assert!(both.check("minio", agent).is_err(), "a name that resolves to it");
+    for same in ["http://169.254.170.2", "https://169.254.170.2:80/x", "http://[::ffff:169.254.170.2]"] {
+        let (kind, text) = reach(same, false, &default).err().unwrap();
+        assert_eq!(kind, ErrorKind::Denied);
+        for part in ["option `endpoint` is http", "`token-uri` on the command line", "--allow-net"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        reach(same, true, &default).unwrap().check("169.254.170.2", agent).unwrap();
+    }
+    // Another notation is a name of its own, and another port another place.
+    for other in ["http://2852039170", "http://169.254.170.2:8080"] {
+        let policy = reach(other, false, &default).unwrap();
+        assert!(policy.check("2852039170", agent).is_err());
+        assert!(policy.check("169.254.170.2", "169.254.170.2:8080".parse().unwrap()).is_err());
+    }
+    let allowed = ReachPolicy::new(vec![AllowNet::parse("169.254.170.2").unwrap()]);
+    reach("http://169.254.170.2", false, &allowed).unwrap().check("169.254.170.2", agent).unwrap();
+}
+
+#[test]
+fn a_name_that_both_use_is_judged_by_its_address() {
+    let (description, kind) = with_token_uri();
+    let settings = |endpoint| {
+        [
+            setting("token-uri", &kind, "http://agent.local:80", true),
+            setting("endpoint", &kind, endpoint, false),
+        ]
+    };
+    let reach = |endpoint| {
+        let policy = policy_of(&description, &settings(endpoint), "s3://b", &ReachPolicy::default()).unwrap();
+        policy.check("agent.local", "127.0.0.1:80".parse().unwrap()).is_ok()
+    };
+    assert!(reach("http://minio"));
+    assert!(!reach("http://Agent.local"), "the Dataset's endpoint could read it");
+}
+
+#[test]
+fn a_mount_point_does_not_make_an_address_out_of_pieces() {
+    let (description, kind) = with_token_uri();
+    let token_uri = setting("token-uri", &kind, "http://169.254.170.2/v2/x", true);
+    let pieces = setting("endpoint", &kind, "http://2:80", false);
+    let settings = [token_uri.clone(), pieces];
+    let made = asked(&description, &settings, "s3://169.254.170");
+    assert!(made.iter().any(|asked| asked.grant.to_string() == "http://169.254.170.2:80" && asked.foreign));
+    let error =
+        policy_of(&description, &settings, "s3://169.254.170", &ReachPolicy::default()).err().unwrap();
+    assert!(error.message.contains("what stands for http://{mount-host}.{endpoint}"), "{error}");
+    // What the plugin itself names is nobody's who could misuse it.
+    let mut description = description;
+    let own = EndpointTemplate { origin: "http://169.254.170.2".into(), read_methods: vec![] };
+    description.network.templates = vec![own];
+    policy_of(&description, &[token_uri], "s3://b", &ReachPolicy::default()).unwrap();
+}
+
+#[test]
+fn a_cluster_of_somebody_else_reveals_nothing_of_the_operators_host() {
+    let typed = setting("endpoint", &cluster().options[0].kind, "127.0.0.1:23300", true);
+    let reach = |mount_point: &str| {
+        let policy = policy_of(&cluster(), &[typed.clone()], mount_point, &ReachPolicy::default()).unwrap();
+        policy.check_revealed("127.0.0.1", "127.0.0.1:10250".parse().unwrap()).is_ok()
+    };
+    assert!(reach("rbd:///pool"));
+    assert!(!reach("rbd://mon.example/pool"));
 }
 
 #[test]

@@ -76,6 +76,7 @@ pub struct Plugin {
     kind: Kind,
     path: PathBuf,
     from_cache: bool,
+    code: Option<PathBuf>,
 }
 
 impl Plugin {
@@ -113,6 +114,11 @@ impl Plugin {
     /// Its compiled code came from the cache.
     pub fn from_cache(&self) -> bool {
         self.from_cache
+    }
+
+    /// The file of its compiled code, if that is kept for other starts.
+    pub fn code(&self) -> Option<&Path> {
+        self.code.as_deref()
     }
 }
 
@@ -192,6 +198,7 @@ impl PluginHost {
             kind,
             path: path.to_owned(),
             from_cache: artifact.cached,
+            code: artifact.code,
         }))
     }
 

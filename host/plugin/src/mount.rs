@@ -47,6 +47,7 @@ impl PluginMount {
             secrets: &secrets,
             limits: &self.rights.limits,
             reveal: &self.reveal,
+            trust: &spec.trust,
             strict: spec.strict_options,
         };
         resolver.resolve(&spec.options)
@@ -73,7 +74,8 @@ impl PluginMount {
             .cache_namespace
             .as_deref()
             .map(|namespace| Facts::new(namespace, self.plugin.digest(), spec, &resolved.settings, &granted));
-        let policy = grants::policy(description, &resolved.settings, &self.policy);
+        let policy = grants::policy(description, &resolved.settings, &asked, &self.policy)
+            .map_err(|error| error.context(format_args!("mount {}", spec.id)))?;
         let net = MountNet::new(self.http.clone(), granted, policy, &spec.tls, Some(spec.request_timeout))
             .map_err(|e| e.context(format_args!("mount {}", spec.id)))?;
         // After the secrets have become known to the redactor.

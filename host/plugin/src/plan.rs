@@ -5,7 +5,7 @@ use crate::grants::{self, Asked, OriginFrom};
 use crate::mount::PluginMount;
 use crate::options::{Plain, Setting, Value};
 use crate::spec::OptionSource;
-use wasmount_net::{Foreseen, MountNet, ReachPolicy};
+use wasmount_net::{Foreseen, MountNet, ProxySettings, ReachPolicy, Secret};
 use wasmount_types::Error;
 
 /// Longest value that is shown whole: more than any name or path that people write.
@@ -21,6 +21,8 @@ pub struct MountPlan {
     pub sees: Vec<String>,
     /// Sentences about what was ignored.
     pub warnings: Vec<String>,
+    /// Its secrets: a redactor knows them for as long as they live.
+    pub secrets: Vec<Secret>,
 }
 
 /// One option, fit to be shown: neither a secret nor what stands in a file.
@@ -92,19 +94,25 @@ impl PluginMount {
         let (spec, description) = (&self.spec, self.plugin.description());
         let resolved = self.resolve()?;
         let asked = grants::asked(description, &resolved.settings, &spec.mount_point);
-        let policy = grants::policy(description, &resolved.settings, &self.policy);
+        let named = |error: Error| error.context(format_args!("mount {}", spec.id));
+        let policy = grants::policy(description, &resolved.settings, &asked, &self.policy).map_err(named)?;
         let granted = grants::grants(description, &asked, spec.read_only);
         // Certificates and keys are read here, and nothing is sent.
         drop(
             MountNet::new(self.http.clone(), granted, policy.clone(), &spec.tls, Some(spec.request_timeout))
-                .map_err(|error| error.context(format_args!("mount {}", spec.id)))?,
+                .map_err(named)?,
         );
         let is_set = |name: &String| resolved.settings.iter().any(|setting| setting.name == *name);
         let sees = |setting: &&Setting| matches!(setting.value, Value::Secret { reveal: true, .. });
+        let secret = |setting: &Setting| match &setting.value {
+            Value::Secret { secret, .. } => Some(secret.clone()),
+            Value::Plain(_) | Value::Content(_) => None,
+        };
         Ok(MountPlan {
             options: resolved.settings.iter().map(|setting| self.show(setting)).collect(),
             sees: resolved.settings.iter().filter(sees).map(|setting| setting.name.clone()).collect(),
-            grant: effective(description, &asked, &policy, is_set),
+            grant: effective(description, &asked, (&policy, &spec.tls.proxy), is_set),
+            secrets: resolved.settings.iter().filter_map(secret).collect(),
             warnings: resolved.warnings,
         })
     }
@@ -115,13 +123,17 @@ impl PluginMount {
             (_, Some(file)) => format!("(the content of {})", crate::text::printable(file, SHOWN)),
             (Value::Secret { .. }, None) => "(hidden)".to_owned(),
             (Value::Content(bytes), None) => format!("({} bytes)", bytes.len()),
-            (Value::Plain(plain), None) => crate::text::printable(&self.redactor.redact(&text(plain)), SHOWN),
+            (Value::Plain(plain), None) => {
+                let shown = text(plain, setting.by_operator());
+                crate::text::printable(&self.redactor.redact(&shown), SHOWN)
+            }
         };
         PlannedOption { name: setting.name.clone(), value, source: setting.source }
     }
 }
 
-fn text(value: &Plain) -> String {
+/// As people write it; of an operator's endpoint without the path ([`WrittenOption::shown`](crate::WrittenOption::shown)).
+fn text(value: &Plain, by_operator: bool) -> String {
     match value {
         Plain::Text(text) => text.clone(),
         Plain::Integer(number) => number.to_string(),
@@ -131,7 +143,8 @@ fn text(value: &Plain) -> String {
         Plain::Endpoints(endpoints, _) => {
             let one = |e: &crate::options::Endpoint| {
                 let host = if e.host.contains(':') { format!("[{}]", e.host) } else { e.host.clone() };
-                format!("{}://{host}:{}{}", e.protocol, e.port, e.path)
+                let path = if by_operator { "" } else { e.path.as_str() };
+                format!("{}://{host}:{}{path}", e.protocol, e.port)
             };
             endpoints.iter().map(one).collect::<Vec<_>>().join(", ")
         }
@@ -141,7 +154,7 @@ fn text(value: &Plain) -> String {
 fn effective(
     description: &Description,
     asked: &[Asked],
-    policy: &ReachPolicy,
+    (policy, proxy): (&ReachPolicy, &ProxySettings),
     is_set: impl Fn(&String) -> bool,
 ) -> EffectiveGrant {
     let origin = |asked: &Asked| EffectiveOrigin {
@@ -149,7 +162,10 @@ fn effective(
         from: asked.from.clone(),
         methods: asked.grant.read_methods.clone(),
         secrets: asked.grant.secrets.iter().filter(|name| is_set(name)).cloned().collect(),
-        reach: policy.foresee(&asked.grant.host, asked.grant.port),
+        reach: {
+            let (host, port) = (asked.grant.host.as_str(), asked.grant.port);
+            policy.foresee(host, port, proxy.is_used(&asked.grant.protocol, host, port))
+        },
     };
     let stands_for_nothing = |template: &&crate::EndpointTemplate| {
         !asked.iter().any(|asked| asked.from == OriginFrom::Template(template.origin.clone()))
@@ -190,7 +206,9 @@ mod tests {
                 "http://minio:9000/p, http://[fd00::1]:9000",
             ),
         ] {
-            assert_eq!(text(&value), shown);
+            assert_eq!(text(&value, false), shown);
         }
+        let operators = Plain::Endpoints(vec![endpoint("minio", "/canary")], None);
+        assert_eq!(text(&operators, true), "http://minio:9000");
     }
 }

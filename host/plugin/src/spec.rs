@@ -66,6 +66,9 @@ pub struct MountSpec {
     pub secrets_dir: PathBuf,
     /// Which certificates to trust and to show, and the proxy to use.
     pub tls: TlsSettings,
+    /// Options of the host program in force by which `tls` believes others than it would by itself, and who wrote each: where a secret is the operator's,
+    /// nobody else may.
+    pub trust: Vec<(String, OptionSource)>,
     /// Longest time one request to the origin may take until its head is there.
     pub request_timeout: Duration,
 }

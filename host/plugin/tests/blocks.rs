@@ -36,6 +36,7 @@ async fn open(options: &[(&str, &str)]) -> Arc<dyn BlockStore> {
         cache_namespace: None,
         secrets_dir: "/nonexistent".into(),
         tls: TlsSettings::default(),
+        trust: Vec::new(),
         request_timeout: Duration::from_secs(30),
     };
     let http = HttpClient::new(tokio::runtime::Handle::current());

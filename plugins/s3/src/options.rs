@@ -62,9 +62,10 @@ fn store_options() -> Options {
         .secret(
             "session-token",
             "Token that belongs to temporary credentials. S3 wants it in the signed part of each request, so the plugin has to see it. An \
-             empty one counts as absent.",
+             empty one counts as absent. Only the operator says where a token of the operator's is sent.",
         )
         .reveal()
+        .sent_to(&["endpoint"])
         .alias("token")
         .boolean("anonymous", "The same as `credentials=anonymous`: requests without credentials, for public buckets. Keys are then ignored.")
         .default_value("false")

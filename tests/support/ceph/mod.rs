@@ -15,8 +15,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
 use crate::bounded::{RECOVERY, wait_for};
@@ -268,6 +270,20 @@ impl Cluster {
     /// When there is no such daemon.
     pub fn daemon(&self, name: &str, action: &str) -> Result<()> {
         succeed(script("ceph").arg("daemon").arg(self.dir()).args([name, action])).map(drop)
+    }
+
+    /// One daemon gets no processor for so long, as on a machine that has too much to do.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn stall(&self, name: &str, time: Duration) -> Result<()> {
+        let file = self.dir().join("run").join(format!("{name}.pid"));
+        let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        // A session of its own.
+        let group = Pid::from_raw(text.trim().parse()?).context("a process id")?;
+        kill_process_group(group, Signal::STOP)?;
+        std::thread::sleep(time);
+        Ok(kill_process_group(group, Signal::CONT)?)
     }
 
     /// Waits until Ceph has nothing to say against its file system's clients, and nothing waits for any of them: after a fault somebody may just be

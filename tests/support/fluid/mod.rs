@@ -5,10 +5,12 @@
 //! DaemonSet. Its own output, captured from the real controller, is in `tests/fixtures/fluid`, and `tests/images/manifests.rs`
 //! holds the renderer against it.
 
+mod examples;
 mod objects;
 mod render;
 mod schema;
 
+pub use examples::Example;
 pub use objects::{documents, manifests, parse};
 pub use render::{Rendered, render};
 pub use schema::Schemas;

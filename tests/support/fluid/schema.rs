@@ -22,6 +22,22 @@ impl Schemas {
         Ok(Self(serde_json::from_str(&text)?))
     }
 
+    /// The fields that a kind has below a place, such as `spec.fuse`.
+    ///
+    /// # Errors
+    /// When there is no such place.
+    pub fn fields(&self, kind: &str, place: &str) -> Result<Vec<&str>> {
+        let mut at = self.0.get("kinds").and_then(|kinds| kinds.get(kind));
+        for (depth, part) in place.split('.').enumerate() {
+            at = match depth {
+                0 => at.and_then(|kind| kind.get(part)),
+                _ => at.and_then(|part| part.get("properties")).and_then(|known| known.get(part)),
+            };
+        }
+        let fields = at.and_then(|at| at.get("properties")).and_then(Value::as_object);
+        Ok(fields.with_context(|| format!("{kind} has no {place}"))?.keys().map(String::as_str).collect())
+    }
+
     /// Checks one object.
     ///
     /// # Errors

@@ -39,8 +39,8 @@ pub struct ControlFs {
 }
 
 impl ControlFs {
-    /// Puts `files` beside the root of `inner`. Only root and the user `owner` may look at them: they show names of files and
-    /// who reads them. At most 253 files; further ones are left out.
+    /// Puts `files` beside the root of `inner`. Only root and the user `owner`, as which this process runs, may look at them: they show names of
+    /// files and who reads them. At most 253 files; further ones are left out.
     pub fn new(inner: Arc<dyn FileSystem>, owner: u32, files: Vec<(Name, Arc<dyn ControlFile>)>) -> Self {
         let nodes = Nodes::new(files, owner, SystemTime::now().into());
         Self { inner, nodes, handles: Handles::default(), roots: RootHandles::default() }

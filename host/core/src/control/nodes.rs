@@ -35,12 +35,12 @@ impl Nodes {
         Self { files, owner, since }
     }
 
-    /// Refuses everybody but root and the owner, whether or not the kernel checks modes.
+    /// Refuses everybody but root and whom wasmount runs as, whether or not the kernel checks modes.
     pub(super) fn admit(&self, ctx: RequestCtx) -> Result<(), Error> {
         if ctx.uid == 0 || ctx.uid == self.owner {
             return Ok(());
         }
-        let message = format!("{DIRECTORY} is for root and for uid {}, which runs the mount", self.owner);
+        let message = format!("{DIRECTORY} is for root and for uid {}, as which wasmount runs", self.owner);
         Err(Error::new(ErrorKind::Denied, Blame::Caller, message))
     }
 

@@ -126,6 +126,9 @@ impl Data {
             }
             file.hold();
             state.held = Some(file.clone());
+            state.refused = None;
+            // Who reads ahead gives pages to the kernel without any READ.
+            state.read = true;
             state.label.replace(file.version().clone())
         };
         self.changed.notify_waiters();
@@ -139,7 +142,7 @@ impl Data {
         (settling.done && self.version() == version).then_some(same)
     }
 
-    /// The store does not give the right.
+    /// The store does not give the right. Until it is asked again, readers of what the kernel keeps may see what others have changed, for a moment.
     pub(super) fn refused(&self, now: Instant) {
         self.lock().refused = Some(now);
         self.changed.notify_waiters();

@@ -61,6 +61,25 @@ pub(super) struct Begun {
     same: bool,
 }
 
+/// What came of asking a store for the right to keep what is read.
+pub(super) enum Right {
+    /// It was given.
+    Held(Begun),
+    /// It may have been given, and was lost before anything could be kept.
+    Lost,
+    /// It was not given.
+    Refused,
+}
+
+impl Right {
+    fn held(self) -> Option<Begun> {
+        match self {
+            Self::Held(begun) => Some(begun),
+            Self::Lost | Self::Refused => None,
+        }
+    }
+}
+
 /// A file that was just opened.
 pub(crate) struct OpenedNode {
     /// The open file.
@@ -91,7 +110,7 @@ impl FileFs {
         let begun = match shared.filter(|_| self.caps.coherence == Coherence::Pushed) {
             // Whoever opened it has the right, and it is for all.
             Some(file) => Some(Begun { file, same: true }),
-            None => self.begin(ctx, node, data, false).await?,
+            None => self.begin(ctx, node, data, false).await?.held(),
         };
         // Nobody is asked to let go of a file because it is opened. Where it is mapped, the right is asked for with each page.
         open.direct = begun.is_none();
@@ -123,28 +142,28 @@ impl FileFs {
         node: &Node,
         data: &Data,
         insists: bool,
-    ) -> Result<Option<Begun>, Error> {
+    ) -> Result<Right, Error> {
         let version = data.version();
         let opened = self.store.open(ctx, node.of.number, insists);
         let opened = bounded(self.clock(), ctx, "opening a file", opened).await?;
         let opening = Opening::new(self.store.clone(), opened.handle, opened.cache);
         data.source.set(Some(opening.clone()));
         if self.is_ending() {
-            return Ok(None);
+            return Ok(Right::Lost);
         }
         let cache = opening.cache;
         let timed = self.caps.coherence == Coherence::Timed;
         if cache.bypass || !(cache.immutable || cache.keep || timed) {
-            return Ok(None);
+            return Ok(Right::Refused);
         }
         // After the right was given: what these say is true for as long as it is held.
         let attributes = self.known_attributes(ctx, node, Some(&opening)).await?;
         let file = self.file(node, data, &opening, &attributes);
         file.open_cache().await;
-        Ok(data
-            .hold(version, &file)
-            .await
-            .map(|same| Begun { file, same: same && (cache.keep || cache.immutable) }))
+        Ok(match data.hold(version, &file).await {
+            Some(same) => Right::Held(Begun { file, same: same && (cache.keep || cache.immutable) }),
+            None => Right::Lost,
+        })
     }
 
     /// What is read while the right is held.

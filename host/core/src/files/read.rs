@@ -1,6 +1,7 @@
 //! Reading files.
 
 use super::data::Data;
+use super::open::Right;
 use super::source::Opening;
 use super::{FileFs, Node, OpenNode};
 use crate::fs::{ReadData, ReadRequest, Seek};
@@ -15,6 +16,17 @@ const ATTEMPTS: u32 = 2;
 
 /// How long the right is waited for. A client that writes and does not let go is not waited for as long as the store does.
 const ACQUIRING: Duration = Duration::from_secs(15);
+
+/// Time after which it is asked for again when it was lost as soon as it was given.
+const LOST: Duration = Duration::from_millis(1);
+
+/// Time between two attempts to ask a store for it that fails.
+const PACE: Duration = Duration::from_millis(50);
+
+/// Whether a failure may be over a moment later.
+fn passes(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Stale | ErrorKind::Unavailable | ErrorKind::Interrupted | ErrorKind::Throttled)
+}
 
 impl FileFs {
     /// Bytes; fewer than wanted only at the end of the file.
@@ -107,20 +119,23 @@ impl FileFs {
     async fn ask_for_right(&self, node: &Node) {
         let data = self.data_of(node);
         let _asking = data.asking_for_right();
+        let until = self.clock().now() + ACQUIRING;
         let ctx = RequestCtx::internal(self.clock().now() + self.context.request_timeout);
-        loop {
-            let version = data.version();
-            match self.begin(ctx, node, data, self.caps.coherence == Coherence::Pushed).await {
-                Ok(Some(_)) => return,
-                // Given, and lost before it was here.
-                Ok(None) if data.version() != version && ctx.deadline > self.clock().now() => {}
-                Ok(None) => break,
-                Err(error) => {
-                    tracing::debug!(mount = %self.context.id, %error, "the right to keep what is read was not given");
-                    break;
+        let insists = self.caps.coherence == Coherence::Pushed;
+        let reason = loop {
+            match self.begin(ctx, node, data, insists).await {
+                Ok(Right::Held(_)) => return,
+                Ok(Right::Lost) if self.clock().now() < until => tokio::time::sleep(LOST).await,
+                Ok(Right::Lost) => break "it was lost each time".to_owned(),
+                Ok(Right::Refused) => break "the store does not give it".to_owned(),
+                Err(error) if passes(error.kind) && self.clock().now() < until => {
+                    tracing::debug!(mount = %self.context.id, %error, "the right to keep what is read is asked for again");
+                    tokio::time::sleep(PACE).await;
                 }
+                Err(error) => break error.to_string(),
             }
-        }
+        };
+        tracing::debug!(mount = %self.context.id, node = node.ino.0, reason, "no right to keep what is read");
         data.refused(self.clock().now());
     }
 

@@ -6,7 +6,6 @@
 use crate::cli::{CommonArgs, DryRunFormat};
 use crate::config::raw::RawMount;
 use crate::config::resolved::Resolved;
-use crate::fluid::mounts::scheme_of;
 use crate::logging;
 use crate::plugins::load::Loaded;
 use crate::wire::Plan;
@@ -14,10 +13,12 @@ use crate::wire::mounts::Workshop;
 use crate::wire::process::Process;
 use anyhow::bail;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use wasmount_net::Foreseen;
 use wasmount_plugin::{EffectiveGrant, MountPlan, OptionInput, OptionSource, OriginFrom};
+use wasmount_types::Error;
 
 /// Prints what every mount of the plan would be.
 ///
@@ -28,31 +29,31 @@ pub(crate) async fn run(plan: Plan, mut args: CommonArgs, format: DryRunFormat) 
     (args.cache_dir, args.cache_size, args.cache_namespace) = (None, None, None);
     let process = Process::start(args, &plan.target, plan.config.mounts.len(), &plan.implied_rules)?;
     let workshop = Workshop::open(&process, &plan).await?;
-    let shared = plan.shared.with_runtime(&plan.config.runtime_options);
     let generation = workshop.generation(&process, plan.config, &Default::default());
-    let mut outlooks = Vec::new();
-    for (resolved, raw) in generation.mounts.iter().zip(&generation.config.mounts) {
-        outlooks.push(outlook(
-            &process,
-            resolved,
-            raw,
-            shared.for_mount(scheme_of(&raw.mount_point).as_deref(), raw),
-        ));
-    }
+    let each = || generation.mounts.iter().zip(&generation.config.mounts);
+    // All of them first: what is a secret of one mount must not be shown of another.
+    let secrets = |resolved| planned(&process, resolved).and_then(Result::ok).map(|plan| plan.secrets);
+    let known: Vec<_> = each().filter_map(|(resolved, _)| secrets(resolved)).flatten().collect();
+    let mut outlooks: Vec<_> = each().map(|(resolved, raw)| outlook(&process, resolved, raw)).collect();
+    outlooks.iter_mut().for_each(Outlook::finish);
     let text = match format {
-        DryRunFormat::Text => text(&plan.target.display().to_string(), &outlooks),
+        DryRunFormat::Text => {
+            let text = text(&plan.target.display().to_string(), &outlooks);
+            logging::redactor().redact(&text).into_owned()
+        }
         DryRunFormat::Json => {
             let mounts: Vec<_> = outlooks.iter().map(Outlook::to_json).collect();
-            let all = json!({
+            let mut all = json!({
                 "target": plan.target,
                 "allowNet": process.args.allow_net,
                 "mounts": mounts,
             });
+            logging::redact_json(&mut all);
             format!("{all:#}\n")
         }
     };
-    // What was a secret when it was read is one here, wherever else it was written.
-    std::io::stdout().lock().write_all(logging::redactor().redact(&text).as_bytes())?;
+    std::io::stdout().lock().write_all(text.as_bytes())?;
+    drop(known);
     match outlooks.iter().filter(|outlook| !outlook.errors.is_empty()).count() {
         0 => Ok(()),
         bad => bail!("{bad} of {} mounts would not work", outlooks.len()),
@@ -88,12 +89,14 @@ struct Shown {
     own: bool,
 }
 
-fn outlook(
-    process: &Process,
-    resolved: &Resolved<Loaded>,
-    raw: &RawMount,
-    written: Vec<OptionInput>,
-) -> Outlook {
+/// What the plugin's part of it would be; `None`: no plugin serves it.
+fn planned(process: &Process, resolved: &Resolved<Loaded>) -> Option<Result<MountPlan, Error>> {
+    let served = resolved.serves.as_ref().ok()?;
+    let (client, reach) = (process.client.clone(), process.reach.clone());
+    Some(process.plugins.mount(served.plugin.clone(), served.spec.clone(), client, reach).plan())
+}
+
+fn outlook(process: &Process, resolved: &Resolved<Loaded>, raw: &RawMount) -> Outlook {
     let mut outlook = Outlook {
         name: resolved.id.to_string(),
         place: resolved.place.to_string(),
@@ -120,18 +123,14 @@ fn outlook(
         file: served.plugin.path().display().to_string(),
         digest: served.plugin.digest().to_string(),
     });
-    let (client, reach) = (process.client.clone(), process.reach.clone());
-    let mount = process.plugins.mount(served.plugin.clone(), served.spec.clone(), client, reach);
-    match mount.plan() {
-        Ok(plan) => outlook.take(plan),
-        Err(error) => outlook.errors.push(error.message),
+    match planned(process, resolved) {
+        Some(Ok(plan)) => outlook.take(plan),
+        Some(Err(error)) => outlook.errors.push(error.message),
+        None => {}
     }
-    let plugins = |option: &OptionInput| served.spec.options.iter().any(|its| its.name == option.name);
-    let own = written.into_iter().filter(|option| !plugins(option) && !option.name.starts_with("fluid."));
-    // Weak ones come first, so that the one in force stays.
-    let own: BTreeMap<String, OptionInput> =
-        own.map(|option| (option.name.replace('_', "-"), option)).collect();
-    outlook.options.extend(own.into_iter().map(|(name, option)| own_option(name, &option)));
+    let own: BTreeMap<String, &OptionInput> =
+        resolved.written.own.iter().map(|option| (option.name.replace('_', "-"), option)).collect();
+    outlook.options.extend(own.into_iter().map(|(name, option)| own_option(name, option)));
     if raw.options.keys().any(|name| name.eq_ignore_ascii_case("plugin")) {
         let text = "an option `plugin` chooses no plugin: that is the operator's, with --plugin";
         outlook.warnings.push(text.to_owned());
@@ -143,8 +142,8 @@ fn outlook(
 fn own_option(name: String, option: &OptionInput) -> Shown {
     // A key, or the password of a proxy.
     let is_secret = option.value.contains("-----BEGIN") || option.value.contains('@');
-    let value = if is_secret { "(hidden)".to_owned() } else { printable(&option.value) };
-    Shown { name: printable(&name), value, from: option.source.place(), own: true }
+    let value = if is_secret { "(hidden)".to_owned() } else { option.value.clone() };
+    Shown { name, value, from: option.source.place(), own: true }
 }
 
 /// Short and without control characters, for a terminal.
@@ -155,6 +154,25 @@ fn printable(text: &str) -> String {
 }
 
 impl Outlook {
+    /// Hides what was a secret when it was read, wherever else it was written: now, since it no longer looks like itself once it is spelled for a
+    /// terminal or as JSON.
+    fn finish(&mut self) {
+        let redactor = logging::redactor();
+        let hide = |text: &mut String| {
+            if let Cow::Owned(clean) = redactor.redact(text) {
+                *text = clean;
+            }
+        };
+        [&mut self.name, &mut self.place, &mut self.source].into_iter().for_each(hide);
+        self.warnings.iter_mut().chain(&mut self.errors).for_each(hide);
+        for option in &mut self.options {
+            hide(&mut option.value);
+            if option.own {
+                (option.name, option.value) = (printable(&option.name), printable(&option.value));
+            }
+        }
+    }
+
     fn take(&mut self, plan: MountPlan) {
         for option in plan.options {
             let from = option.source.map_or("default", OptionSource::place);
@@ -162,7 +180,7 @@ impl Outlook {
         }
         let refused = plan.grant.origins.iter().filter_map(|origin| match &origin.reach {
             Foreseen::Refused(why) => Some((origin, why)),
-            Foreseen::Allowed(_) | Foreseen::ByAddress(_) => None,
+            Foreseen::Allowed(_) | Foreseen::ByAddress(_) | Foreseen::ByProxy(_) => None,
         });
         // What a template stands for may not be needed; what an option names is.
         let named = refused.filter(|(origin, _)| matches!(origin.from, OriginFrom::Option(_)));
@@ -230,6 +248,7 @@ fn words(reach: &Foreseen) -> (&'static str, &str) {
     match reach {
         Foreseen::Allowed(by) => ("allowed", by),
         Foreseen::ByAddress(within) => ("if it resolves to an allowed address", within),
+        Foreseen::ByProxy(by) => ("by the proxy, which resolves the name and decides", by),
         Foreseen::Refused(why) => ("refused", why),
     }
 }
@@ -310,13 +329,39 @@ mod tests {
     fn what_may_be_a_password_is_hidden_and_nothing_disturbs_a_terminal() {
         let show = |name: &str, value: &str| {
             let option = OptionInput { name: name.into(), value: value.into(), source: OptionSource::Args };
-            own_option(name.to_owned(), &option).value
+            let options = vec![own_option(name.to_owned(), &option)];
+            let mut outlook = Outlook { options, ..Outlook::default() };
+            outlook.finish();
+            outlook.options.remove(0).value
         };
         assert_eq!(show("uid", "1000"), "1000");
         assert_eq!(show("https-proxy", "http://user:word@proxy:3128"), "(hidden)");
         assert_eq!(show("client-key", "-----BEGIN PRIVATE KEY-----\nx"), "(hidden)");
         assert_eq!(show("type", "a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
         assert!(show("type", &"x".repeat(5000)).len() < 400);
+    }
+
+    #[test]
+    fn a_secret_is_hidden_however_it_is_spelled() {
+        let secrets = wasmount_net::SecretsDir::with_redactor("/nonexistent", logging::redactor());
+        let word = "pa\"ss\\wo\nrd-canary";
+        let secret = secrets.secret("secret-key", word).unwrap();
+        let option = |own| Shown { name: "region".into(), value: format!("eu {word}"), from: "default", own };
+        let mut outlook = Outlook {
+            name: word.into(),
+            place: format!("/{word}"),
+            source: format!("s3://{word}"),
+            options: vec![option(true), option(false)],
+            warnings: vec![format!("about {word}")],
+            errors: vec![format!("because of {word}")],
+            ..Outlook::default()
+        };
+        outlook.finish();
+        for text in [outlook.page(), outlook.to_json().to_string()] {
+            assert!(!text.contains("canary"), "{text}");
+            assert_eq!(text.matches("[redacted]").count(), 7, "{text}");
+        }
+        drop(secret);
     }
 
     #[test]

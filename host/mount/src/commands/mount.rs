@@ -7,6 +7,7 @@ use crate::background::Background;
 use crate::cli::MountArgs;
 use crate::commands::dry_run;
 use crate::commands::run::operator_options;
+use crate::config::host_volumes::Reserved;
 use crate::config::raw::{RawConfig, RawMount};
 use crate::config::sources::{ArgOption, Shared};
 use crate::fluid::target;
@@ -38,7 +39,8 @@ pub(crate) async fn run(args: MountArgs) -> anyhow::Result<()> {
     let shared = Shared::new(None, &BTreeMap::new(), options);
     let background =
         args.background.then(|| Background { source: args.source.clone(), log: args.background_log.clone() });
-    let plan = Plan { config, file: None, target, layout: Layout::Root, shared, implied_rules, background };
+    let (layout, reserved) = (Layout::Root, Reserved::default());
+    let plan = Plan { config, file: None, target, layout, shared, reserved, implied_rules, background };
     match args.common.dry_run {
         Some(format) => dry_run::run(plan, args.common, format).await,
         None => wire::serve(plan, args.common).await,

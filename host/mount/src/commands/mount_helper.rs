@@ -1,10 +1,11 @@
 //! `mount.fuse.wasmount SOURCE TARGET -o OPTIONS`: what mount(8) runs for `mount -t fuse.wasmount`, and for such lines of `/etc/fstab`.
 //!
 //! The program is installed under this name, or `mount.wasmount`, as a link in `/sbin`. It starts `wasmount mount` in the background,
-//! waits until the mount is there, and ends with the codes of mount(8). Options that are named like a flag of `wasmount mount` are
+//! waits until the mount is there, and ends with the codes of mount(8). What was asked for is told to that process and not written on its
+//! command line, which everybody may read for as long as the mount is there. Options that are named like a flag of `wasmount mount` are
 //! that flag; what only mount(8) itself and systemd understand is left out; the rest is for the plugin.
 
-use crate::background::MOUNTED;
+use crate::background::{self, MOUNTED};
 use crate::cli::Cli;
 use clap::{ArgAction, CommandFactory};
 use rustix::mount::{MountFlags, mount_remount};
@@ -12,6 +13,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -159,6 +161,11 @@ impl Request {
     }
 
     fn translate(&self) -> Result<Translated, Failure> {
+        if has_password(&self.source) {
+            return Err(misuse(
+                "SOURCE has a password, and everybody may read SOURCE in /proc/mounts: name the file of the secret in an option instead",
+            ));
+        }
         let mut arguments: Vec<OsString> = vec!["mount".into(), "--background".into()];
         let mut remount = MountFlags::empty();
         let (mut has_log, mut log_file) = (false, None);
@@ -220,6 +227,13 @@ impl Request {
     }
 }
 
+/// Whether there is a `USER:PASSWORD@` before the host.
+fn has_password(source: &OsStr) -> bool {
+    let text = source.to_string_lossy();
+    let authority = text.split_once("://").and_then(|(_, rest)| rest.split(['/', '?', '#']).next());
+    authority.and_then(|authority| authority.rsplit_once('@')).is_some_and(|(user, _)| user.contains(':'))
+}
+
 /// What to run, and what to change in the kernel's table afterwards.
 struct Translated {
     arguments: Vec<OsString>,
@@ -262,19 +276,27 @@ fn split(options: &str) -> Result<Vec<(String, Option<String>)>, Failure> {
 fn mount(translated: &Translated) -> Result<(), Failure> {
     let program = std::env::current_exe().map_err(|error| broken("cannot find this program", &error))?;
     let mut child = Command::new(program)
-        .args(&translated.arguments)
+        // Under the helper's name it would be the helper.
+        .arg0("wasmount")
+        .arg(background::TOLD)
+        .arg(&translated.target)
         // It would keep the directory's file system from being unmounted.
         .current_dir("/")
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| broken("cannot start wasmount", &error))?;
-    let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) else {
+    let (Some(mut told), Some(out), Some(err)) =
+        (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    else {
         return Err(broken("cannot start wasmount", &"no pipes"));
     };
     // Read all the time, or the process would wait for room in the pipe.
     let errors = std::thread::spawn(move || kept(err));
+    // Should it be gone already, its end says why.
+    let _ = told.write_all(&background::told(&translated.arguments));
+    drop(told);
     let mut line = String::new();
     let said = BufReader::new(out.take(MOUNTED.len() as u64)).read_line(&mut line);
     if said.is_ok() && line == MOUNTED {

@@ -88,3 +88,28 @@ fn only_what_matters_is_repeated() {
     let log = b"2026-01-01T00:00:00Z  INFO mounting\n2026-01-01T00:00:01Z ERROR no plugin serves s3://\n\n";
     assert_eq!(important(log), "2026-01-01T00:00:01Z ERROR no plugin serves s3://");
 }
+
+#[test]
+fn a_source_with_a_password_is_refused_and_not_repeated() {
+    for (source, refused) in [
+        ("http://user:hunter2@files.example/dir", true),
+        ("http://user:@files.example", true),
+        ("x://:hunter2@[::1]:80?y", true),
+        ("http://user@files.example", false),
+        ("s3://bucket/a:b@c", false),
+        ("rbd://10.0.0.1:3300,10.0.0.2:3300/pool/image@snap", false),
+        ("user:word@host", false),
+    ] {
+        let translated = request(&[source, "/mnt"]).unwrap().unwrap().translate();
+        let failure = translated.map(|_| ()).err();
+        assert_eq!(failure.is_some(), refused, "{source}");
+        if let Some(failure) = failure {
+            assert_eq!(failure.code, INCORRECT_INVOCATION);
+            assert!(
+                failure.text.contains("password") && !failure.text.contains("hunter2"),
+                "{}",
+                failure.text
+            );
+        }
+    }
+}

@@ -73,7 +73,7 @@ fn subject(args: &PluginInspectArgs) -> anyhow::Result<Subject> {
         Reference::Remote(remote) => remote,
     };
     let client = args.registry.client(&args.plugin_key)?;
-    let store = fetch::store_of_command(args.state_dir.as_deref())?;
+    let store = fetch::store_of_command(&args.state)?;
     let fetched = fetch::fetch(&client, &store, &remote, &Transfers::default())?;
     if let Origin::Unchecked { why, .. } = &fetched.origin {
         // Old or not, it is what a start would use now; which one that is, its digest says.

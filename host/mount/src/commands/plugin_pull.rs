@@ -19,7 +19,7 @@ pub(crate) fn run(args: &PluginPullArgs) -> anyhow::Result<()> {
         Reference::Path(path) => bail!("{} is here already: it is a file, not a reference", path.display()),
     };
     let client = args.registry.client(&args.plugin_key)?;
-    let store = fetch::store_of_command(args.state_dir.as_deref())?;
+    let store = fetch::store_of_command(&args.state)?;
     let fetched = fetch::fetch(&client, &store, &remote, &Transfers::default())?;
     if let Origin::Unchecked { why, .. } = fetched.origin {
         // For a mount an old plugin is better than none; who pulls wants the new one.

@@ -2,6 +2,7 @@
 
 use crate::cli::RunArgs;
 use crate::commands::dry_run;
+use crate::config::host_volumes::Reserved;
 use crate::config::sources::{ArgOption, MOUNT_OPTIONS, Shared};
 use crate::fluid::{discover, target};
 use crate::logging;
@@ -18,6 +19,9 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     tracing::info!(file = %file.display(), mounts = config.mounts.len(), "configuration is read");
     let target = target::choose(args.target.as_deref(), config.target_path.as_deref(), &file)?;
     let options = operator_options(&args.common.option)?;
+    let reserved = Reserved::new(&args.common, &options, &file);
+    // Before anything is read that such a volume may have brought.
+    reserved.check(&config).with_context(|| file.display().to_string())?;
     let environment = std::env::var_os(MOUNT_OPTIONS).map(|text| text.to_string_lossy().into_owned());
     let shared = Shared::new(environment.as_deref(), &config.runtime_options, options);
     let plan = Plan {
@@ -26,6 +30,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
         target,
         layout: args.layout.into(),
         shared,
+        reserved,
         implied_rules: Vec::new(),
         background: None,
     };

@@ -41,8 +41,6 @@ pub(crate) struct HostOptions {
     pub(crate) files: ObjectFsConfig,
     /// Deadline of an operation (`request-timeout`).
     pub(crate) request_timeout: Duration,
-    /// Plugin to use when `mountPoint` has no scheme (`type`): the scheme it serves.
-    pub(crate) kind: Option<String>,
     /// Certificates and proxy.
     pub(crate) tls: TlsSettings,
     /// `rw` or `ro` was asked for.
@@ -59,12 +57,10 @@ pub(crate) fn take(options: Vec<OptionInput>, secrets: &Path) -> Result<(HostOpt
     let mut host = HostOptions {
         files: ObjectFsConfig::default(),
         request_timeout: DEFAULT_REQUEST_TIMEOUT,
-        kind: None,
         tls: TlsSettings { proxy: ProxySettings::from_env()?, ..TlsSettings::default() },
         wants_writing: None,
         written: Vec::new(),
     };
-    let plain = |option: &OptionInput| option.name.replace('_', "-").to_ascii_lowercase();
     // Weak ones come first, so the last one of a name counts; those it replaces do not, not even as mistakes.
     let last: BTreeMap<String, &OptionInput> = options.iter().map(|option| (plain(option), option)).collect();
     let mut own = BTreeSet::new();
@@ -80,7 +76,29 @@ pub(crate) fn take(options: Vec<OptionInput>, secrets: &Path) -> Result<(HostOpt
     Ok((host, rest))
 }
 
+/// The plugin to use when `mountPoint` has no scheme (`type`): a scheme that it serves, or its name. Asked before the options are taken, since some of them may be
+/// written for this plugin alone.
+pub(crate) fn kind(options: &[OptionInput]) -> Option<String> {
+    let last = options.iter().rev().find(|option| plain(option) == "type")?;
+    Some(last.value.trim().to_ascii_lowercase()).filter(|kind| !kind.is_empty())
+}
+
+fn plain(option: &OptionInput) -> String {
+    option.name.replace('_', "-").to_ascii_lowercase()
+}
+
 impl HostOptions {
+    /// The options by which other servers are believed than those that public authorities vouch for, and who wrote each.
+    pub(crate) fn trust(&self) -> Vec<(String, OptionSource)> {
+        let weighs = |name: &str| match name {
+            "ca-file" => true,
+            "insecure-skip-verify" => self.tls.insecure_skip_verify,
+            _ => false,
+        };
+        let named = self.written.iter().map(|option| (plain(option), option.source));
+        named.filter(|(name, _)| weighs(name)).collect()
+    }
+
     /// False if the option is not one of ours.
     fn set(&mut self, name: &str, option: &OptionInput, secrets: &Path) -> Result<bool> {
         let value = option.value.trim();
@@ -99,7 +117,8 @@ impl HostOptions {
                 }
                 self.request_timeout = timeout;
             }
-            "type" => self.kind = Some(value.to_ascii_lowercase()).filter(|kind| !kind.is_empty()),
+            // [`kind`] has asked for it.
+            "type" => {}
             "ca-file" => self.tls.ca_file = Some(pem(option, secrets)?),
             "client-cert" => self.tls.client_cert = Some(pem(option, secrets)?),
             "client-key" => self.tls.client_key = Some(pem(option, secrets)?),
@@ -264,7 +283,6 @@ mod tests {
         assert_eq!(host.files.negative_ttl, Duration::from_millis(500));
         assert_eq!(host.files.consistency, Consistency::Open);
         assert_eq!(host.request_timeout, Duration::from_secs(7));
-        assert_eq!(host.kind.as_deref(), Some("s3"));
         assert!(host.tls.insecure_skip_verify && host.wants_writing == Some(true));
     }
 
@@ -345,6 +363,25 @@ mod tests {
         {
             assert!(path(OptionSource::Mount, outside).contains("leaves the secrets directory"), "{outside}");
         }
+    }
+
+    #[test]
+    fn who_says_whom_to_believe_is_known() {
+        use OptionSource::{Args, Mount, Runtime};
+        let trust = |list: &[(OptionSource, &str, &str)]| {
+            let options = list.iter().map(|(source, name, value)| input(*source, name, value)).collect();
+            take(options, Path::new("/s")).unwrap().0.trust()
+        };
+        let pem = "-----BEGIN CERTIFICATE-----";
+        let believed =
+            trust(&[(Runtime, "CA_file", pem), (Mount, "insecure_skip_verify", ""), (Mount, "uid", "1")]);
+        let expected = [("ca-file", Runtime), ("insecure-skip-verify", Mount)];
+        assert_eq!(believed, expected.map(|(name, source)| (name.to_owned(), source)));
+        // What does not hold, and what changes nothing, does not count.
+        let overruled = [(Mount, "insecure-skip-verify", "true"), (Args, "insecure-skip-verify", "false")];
+        assert_eq!(trust(&overruled), []);
+        let both = [(Mount, "ca-file", pem), (Args, "ca-file", pem)];
+        assert_eq!(trust(&both), [("ca-file".to_owned(), Args)]);
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(crate) struct RawMount {
     pub(crate) read_only: Option<bool>,
     /// The whole element, for the plugin.
     pub(crate) entry: Value,
-    /// It cannot be mounted, for this reason. Of the other fields, those are filled in that say where it would have appeared.
+    /// It cannot be mounted, for this reason. Of the other fields, those are filled in that say where it would have appeared, and options that are texts.
     pub(crate) fault: Option<RawError>,
 }
 
@@ -114,7 +114,11 @@ impl RawMount {
         Self::read(value, at).unwrap_or_else(|fault| {
             let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
             let filled = |key: &str| text(key).filter(|text| !text.is_empty());
+            let written = value.get("options").and_then(Value::as_object);
+            let option = |(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned()));
             Self {
+                // Fluid reads them all the same.
+                options: written.into_iter().flatten().filter_map(option).collect(),
                 mount_point: text("mountPoint").unwrap_or_default(),
                 name: filled("name"),
                 path: filled("path"),

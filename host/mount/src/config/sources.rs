@@ -2,6 +2,9 @@
 //!
 //! From weak to strong: environment variable `MOUNT_OPTIONS`, `runtimeOptions`, the mount's own options, the command line.
 //! What comes from the command line is the operator's, the rest belongs to users of the cluster.
+//!
+//! `--option SCHEME:…` is meant for a plugin, by whichever of its schemes, or by its name: a Dataset chooses among the schemes of a plugin, and must not get
+//! around what the operator has said about it. So the plugin of a mount is known before its options are.
 
 use crate::config::raw::RawMount;
 use std::collections::BTreeMap;
@@ -13,7 +16,7 @@ pub(crate) const MOUNT_OPTIONS: &str = "MOUNT_OPTIONS";
 /// One option of the command line.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct ArgOption {
-    /// Only for mounts of this scheme; `None`: for all.
+    /// Only for mounts of the plugin that serves this scheme, or has this name; `None`: for all.
     pub(crate) scheme: Option<String>,
     /// Its key.
     pub(crate) name: String,
@@ -103,15 +106,15 @@ impl Shared {
 
     /// Options that hold for the whole process: all but those of mounts and of single schemes.
     pub(crate) fn global(&self) -> Vec<OptionInput> {
-        self.layers(None, &BTreeMap::new())
+        self.layers(|_| false, &BTreeMap::new())
     }
 
-    /// All options of one mount, weak ones first.
-    pub(crate) fn for_mount(&self, scheme: Option<&str>, mount: &RawMount) -> Vec<OptionInput> {
-        self.layers(scheme, &mount.options)
+    /// All options of one mount, weak ones first; `called`: whether what `--option` calls so is its plugin.
+    pub(crate) fn for_mount(&self, called: impl Fn(&str) -> bool, mount: &RawMount) -> Vec<OptionInput> {
+        self.layers(called, &mount.options)
     }
 
-    fn layers(&self, scheme: Option<&str>, mount: &BTreeMap<String, String>) -> Vec<OptionInput> {
+    fn layers(&self, called: impl Fn(&str) -> bool, mount: &BTreeMap<String, String>) -> Vec<OptionInput> {
         let input = |source| {
             move |(name, value): (&String, &String)| OptionInput {
                 name: name.clone(),
@@ -127,8 +130,8 @@ impl Shared {
             all.extend(list.iter().map(pair).map(|(name, value)| OptionInput { name, value, source }));
         }
         all.extend(mount.iter().map(input(OptionSource::Mount)));
-        let applies = |arg: &&ArgOption| arg.scheme.is_none() || arg.scheme.as_deref() == scheme;
-        // What is said about one scheme is more exact than what is said about all.
+        let applies = |arg: &&ArgOption| arg.scheme.as_deref().is_none_or(&called);
+        // What is said about one plugin is more exact than what is said about all.
         for exact in [false, true] {
             let chosen = self.args.iter().filter(applies).filter(|arg| arg.scheme.is_some() == exact);
             for arg in chosen {
@@ -189,7 +192,7 @@ mod tests {
             ..RawMount::default()
         };
         assert_eq!(
-            show(&shared.for_mount(Some("s3"), &mount)),
+            show(&shared.for_mount(|called| called == "s3", &mount)),
             [
                 "Environment a=env",
                 "Environment ro=",

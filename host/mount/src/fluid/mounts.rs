@@ -7,7 +7,7 @@ use crate::config::host_options::{self, HostOptions};
 use crate::config::raw::{RawConfig, RawMount};
 use crate::config::resolved::{Resolved, Served, Written};
 use crate::config::sources::Shared;
-use crate::plugins::registry::Registry;
+use crate::plugins::registry::{Chosen, Registry};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -119,15 +119,8 @@ pub(crate) fn resolve<P: Clone>(config: &RawConfig, settings: &Settings<'_, P>) 
     ids.iter().zip(config.mounts.iter().zip(places)).map(one).collect()
 }
 
-/// Whether every mount has a scheme that is served, so that the default plugins need not even be looked at.
-pub(crate) fn all_served<P: Clone>(config: &RawConfig, registry: &Registry<P>) -> bool {
-    let served =
-        |mount: &RawMount| scheme_of(&mount.mount_point).and_then(|scheme| registry.by_scheme(&scheme));
-    config.mounts.iter().all(|mount| mount.fault.is_some() || served(mount).is_some())
-}
-
 /// `s3` of `s3://bucket`, in lower case.
-pub(crate) fn scheme_of(mount_point: &str) -> Option<String> {
+fn scheme_of(mount_point: &str) -> Option<String> {
     let (scheme, _) = mount_point.split_once("://")?;
     let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
     let first = scheme.starts_with(|c: char| c.is_ascii_alphabetic());
@@ -240,20 +233,19 @@ fn serve<P: Clone>(
         return Err(invalid(fault.to_string()));
     }
     let scheme = scheme_of(&mount.mount_point);
-    let take = |scheme: Option<&str>| {
-        host_options::take(settings.shared.for_mount(scheme, mount), settings.secrets_dir)
-    };
-    let (host, options) = match take(scheme.as_deref())? {
-        // What `--option SCHEME:KEY=VALUE` says about a scheme holds for those that come to it by `type`, too.
-        (HostOptions { kind: Some(kind), .. }, _) if scheme.is_none() => take(Some(&kind))?,
-        taken => taken,
-    };
+    let kind = host_options::kind(&settings.shared.for_mount(|_| false, mount));
     let volume = volume_of(config, mount);
-    let plugin = match &volume {
+    let chosen = match &volume {
         Some(volume) => volume.clone().and_then(|volume| plugin_of_volume(&volume, settings.registry)),
-        None => plugin_of(&mount.mount_point, scheme.as_deref(), host.kind.as_deref(), settings.registry),
+        None => plugin_of(&mount.mount_point, scheme.as_deref(), kind.as_deref(), settings.registry),
     };
-    let served = plugin.map(|plugin| {
+    let called = |name: &str| {
+        // `pvc`, or what nobody serves.
+        scheme.as_deref() == Some(name) || chosen.as_ref().is_ok_and(|chosen| chosen.called.contains(name))
+    };
+    let (host, options) = host_options::take(settings.shared.for_mount(called, mount), settings.secrets_dir)?;
+    let served = chosen.map(|Chosen { plugin, .. }| {
+        let plugin = plugin.clone();
         let mut entry = mount.entry.clone();
         if let Some(Value::Object(map)) = entry.get_mut("options") {
             // wasmount's own options are none of the plugin's business; one of them may be a private key.
@@ -270,6 +262,7 @@ fn serve<P: Clone>(
             cache_namespace: settings.cache_namespace.clone(),
             secrets_dir: settings.secrets_dir.to_owned(),
             tls: host.tls.clone(),
+            trust: host.trust(),
             request_timeout: host.request_timeout.min(HEAD_TIMEOUT),
         };
         Served { plugin, spec, request_timeout: host.request_timeout }
@@ -277,12 +270,12 @@ fn serve<P: Clone>(
     Ok((host, served))
 }
 
-fn plugin_of<P: Clone>(
+fn plugin_of<'a, P: Clone>(
     mount_point: &str,
     scheme: Option<&str>,
     kind: Option<&str>,
-    registry: &Registry<P>,
-) -> Result<P, Error> {
+    registry: &'a Registry<P>,
+) -> Result<&'a Chosen<P>, Error> {
     let known = || registry.known();
     match (scheme, kind) {
         (Some(scheme), _) => registry.by_scheme(scheme).ok_or_else(|| {
@@ -292,7 +285,11 @@ fn plugin_of<P: Clone>(
             ))
         }),
         (None, Some(kind)) => registry.by_type(kind).ok_or_else(|| {
-            unserved(format!("no plugin is of the type {kind:?} that the option `type` names (served: {})", known()))
+            unserved(format!(
+                "no plugin is of the type {kind:?} that the option `type` names (served: {}); add one with --plugin FILE or \
+                 --plugin-dir DIR",
+                known()
+            ))
         }),
         (None, None) => registry.only().ok_or_else(|| {
             unserved(format!(
@@ -321,7 +318,7 @@ fn volume_of(config: &RawConfig, mount: &RawMount) -> Option<Result<Value, Error
     })
 }
 
-fn plugin_of_volume<P: Clone>(volume: &Value, registry: &Registry<P>) -> Result<P, Error> {
+fn plugin_of_volume<'a, P: Clone>(volume: &Value, registry: &'a Registry<P>) -> Result<&'a Chosen<P>, Error> {
     match volume.get("driver").and_then(Value::as_str) {
         Some(driver) => registry.by_driver(driver).ok_or_else(|| {
             unserved(format!("no plugin mounts volumes of CSI driver {driver}; add one with --plugin FILE"))

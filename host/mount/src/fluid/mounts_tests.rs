@@ -209,6 +209,34 @@ fn options_of_a_scheme_hold_for_the_type_as_well() {
 }
 
 #[test]
+fn what_the_operator_says_about_a_plugin_holds_however_a_dataset_comes_to_it() {
+    let text = br#"{"mounts":[
+        {"mountPoint":"s3://a","name":"a","options":{"insecure-skip-verify":"true","region":"own"}},
+        {"mountPoint":"MINIO://b","name":"b","options":{"insecure_skip_verify":"true","region":"own"}},
+        {"mountPoint":"c","name":"c","options":{"type":"MinIO","insecure-skip-verify":"true","uid":"nobody"}},
+        {"mountPoint":"d","name":"d","options":{"insecure-skip-verify":"true"}},
+        {"mountPoint":"pvc://v","name":"e","options":{"insecure-skip-verify":"true"}}],
+        "persistentVolumeAttrs":{"v":{"driver":"known.csi.example"}}}"#;
+    for called in ["s3", "minio", "Minio"] {
+        let args =
+            ["insecure-skip-verify=false", "region=pinned", "uid=7"].map(|arg| format!("{called}:{arg}"));
+        let args: Vec<&str> = args.iter().map(String::as_str).chain(["gs:region=of-another"]).collect();
+        let mounts = resolve_with(text, Layout::Auto, &args, Strength::Named);
+        assert_eq!(mounts.len(), 5);
+        for mount in mounts {
+            assert!(!mount.insecure && mount.files.uid == 7, "{called}: {}", mount.id);
+            let region = served(&mount).spec.options.iter().rfind(|option| option.name == "region").unwrap();
+            assert_eq!(
+                (region.value.as_str(), region.source),
+                ("pinned", OptionSource::Args),
+                "{}",
+                mount.id
+            );
+        }
+    }
+}
+
+#[test]
 fn own_options_are_not_shown_to_the_plugin() {
     let text = br#"{"mounts":[{"mountPoint":"s3://a","options":
         {"client-key":"-----BEGIN PRIVATE KEY-----","uid":"7","region":"eu"}}]}"#;

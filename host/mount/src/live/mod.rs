@@ -139,7 +139,12 @@ impl Live {
     }
 
     async fn change_to(&mut self, config: RawConfig) -> anyhow::Result<()> {
-        self.workshop.prepare_for(&self.process, &config).await.context("loading plugins")?;
+        self.workshop.admit(&config)?;
+        if let Err(error) = self.workshop.prepare_for(&self.process, &config).await {
+            // Not the configuration is wrong, and this may pass without another one: it is new again the next time somebody looks.
+            self.found = None;
+            return Err(error).context("loading plugins");
+        }
         let next = self.workshop.generation(&self.process, config, &self.standing);
         let diff = Diff::new(&self.active.mounts, &next.mounts);
         if let Some(broken) = diff.broken {

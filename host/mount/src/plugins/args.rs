@@ -36,6 +36,18 @@ impl RegistryArgs {
     }
 }
 
+/// Where fetched plugins are kept, by commands that mount nothing: the rule is that of `run` and `mount`.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct StateArgs {
+    /// Where fetched plugins are kept, and where `run` and `mount` will find them: as it is given to them
+    /// [default: `state` in --cache-dir, else /var/lib/wasmount]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// As it is given to `run` and `mount`; only matters where they have no --state-dir
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cache_dir: Option<PathBuf>,
+}
+
 /// `wasmount plugin inspect`
 #[derive(Args, Debug)]
 pub(crate) struct PluginInspectArgs {
@@ -51,9 +63,9 @@ pub(crate) struct PluginInspectArgs {
     /// Accept it only if it is signed by this key (PEM; repeatable)
     #[arg(long, value_name = "FILE", action = clap::ArgAction::Append)]
     pub(crate) plugin_key: Vec<PathBuf>,
-    /// Where a plugin is kept that had to be fetched [default: /var/lib/wasmount]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) state_dir: Option<PathBuf>,
+    /// Where a plugin is kept that had to be fetched.
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
     /// How registries are spoken to.
     #[command(flatten)]
     pub(crate) registry: RegistryArgs,
@@ -74,9 +86,9 @@ pub(crate) struct PluginPullArgs {
     /// Accept it only if it is signed by this key (PEM; repeatable)
     #[arg(long, value_name = "FILE", action = clap::ArgAction::Append)]
     pub(crate) plugin_key: Vec<PathBuf>,
-    /// Where `run` and `mount` will find it [default: /var/lib/wasmount]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) state_dir: Option<PathBuf>,
+    /// Where it is kept.
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
     /// How registries are spoken to.
     #[command(flatten)]
     pub(crate) registry: RegistryArgs,

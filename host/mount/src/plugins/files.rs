@@ -18,6 +18,8 @@ pub(crate) struct Candidate {
     pub(crate) name: String,
     /// What it must be, if that is known.
     pub(crate) digest: Option<Digest>,
+    /// Files of the state directory without which a later start would have to fetch it again.
+    pub(crate) kept: Vec<PathBuf>,
     /// How it was found.
     pub(crate) strength: Strength,
     /// The operator named this very plugin, so it must load; others are skipped with a log line.
@@ -56,9 +58,11 @@ pub(crate) fn parse_arg(text: &str) -> wasmount_distribution::Result<Named> {
 pub(crate) fn at(path: &Path, strength: Strength) -> Result<Vec<Candidate>, String> {
     if !path.is_dir() {
         let name = path.display().to_string();
-        return Ok(vec![Candidate { file: path.to_owned(), name, digest: None, strength, required: true }]);
+        let file = path.to_owned();
+        return Ok(vec![Candidate { file, name, digest: None, kept: Vec::new(), strength, required: true }]);
     }
-    let found = scan(path, &strength).map_err(|error| format!("--plugin {}: {error}", path.display()))?;
+    let found =
+        scan(path, &Strength::Directory).map_err(|error| format!("--plugin {}: {error}", path.display()))?;
     match (&strength, found.len()) {
         (Strength::Decided(scheme), _) => Err(format!(
             "--plugin {scheme}={}: this is a directory; name the file that serves {scheme}://",
@@ -74,17 +78,17 @@ pub(crate) fn at(path: &Path, strength: Strength) -> Result<Vec<Candidate>, Stri
 /// # Errors
 /// When it cannot be read; the message names it.
 pub(crate) fn in_dir(dir: &Path) -> Result<Vec<Candidate>, String> {
-    scan(dir, &Strength::Named).map_err(|error| format!("--plugin-dir {}: {error}", dir.display()))
+    scan(dir, &Strength::Directory).map_err(|error| format!("--plugin-dir {}: {error}", dir.display()))
 }
 
-/// The plugins in the default directories that exist.
+/// The plugins in the default directories that exist: for an operator who has named none.
 pub(crate) fn in_default_dirs() -> Vec<Candidate> {
-    let executable = std::env::current_exe().ok();
-    default_dirs(executable.as_deref())
-        .iter()
-        .filter_map(|dir| scan(dir, &Strength::Default).ok())
-        .flatten()
-        .collect()
+    searched().iter().filter_map(|dir| scan(dir, &Strength::Default).ok()).flatten().collect()
+}
+
+/// The default directories, whether they exist or not.
+pub(crate) fn searched() -> Vec<PathBuf> {
+    default_dirs(std::env::current_exe().ok().as_deref())
 }
 
 /// The installed places, `plugins` beside the executable, and one level up: `target/plugins` for `target/release/wasmount`.
@@ -107,7 +111,8 @@ fn scan(dir: &Path, strength: &Strength) -> io::Result<Vec<Candidate>> {
     files.sort();
     let candidate = |file: PathBuf| {
         let name = file.display().to_string();
-        Candidate { file, name, digest: None, strength: strength.clone(), required: false }
+        let strength = strength.clone();
+        Candidate { file, name, digest: None, kept: Vec::new(), strength, required: false }
     };
     Ok(files.into_iter().map(candidate).collect())
 }
@@ -149,6 +154,7 @@ mod tests {
         std::fs::write(dir.path().join("a.wasm"), "").unwrap();
         let found = at(dir.path(), Strength::Named).unwrap();
         assert_eq!((found.len(), found[0].required), (1, false));
+        assert_eq!(found[0].strength, Strength::Directory, "weaker than one that is named itself");
         assert!(at(dir.path(), Strength::Decided("s3".into())).unwrap_err().contains("--plugin s3="));
         let file = at(&dir.path().join("a.wasm"), Strength::Decided("s3".into())).unwrap();
         assert_eq!((file.len(), file[0].required), (1, true));

@@ -1,4 +1,5 @@
-//! Loading plugins and settling who serves what.
+//! Loading plugins and settling who serves what, once: what a reference means is asked at the start and never again, so that mounts that come later are
+//! served by the same plugins as those that are there, and no registry holds them up.
 
 use super::files::{self, Candidate, Named};
 use super::registry::{Claim, Registry, Strength};
@@ -6,6 +7,7 @@ use super::{Transfers, fetch};
 use crate::cli::CommonArgs;
 use crate::dirs;
 use anyhow::{Context, bail};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use wasmount_distribution::{Fetched, Reference, Remote};
@@ -20,46 +22,79 @@ const FETCHED_AT_A_TIME: usize = 4;
 /// A loaded plugin.
 pub(crate) type Loaded = Arc<Plugin>;
 
-/// Loads what the operator named, and the default directories too if `enough` says that this does not do.
+/// Loads what the operator named, and nothing else; `None`: they have named nothing, so that the default set is theirs.
 ///
 /// # Errors
 /// When a plugin that was named cannot be had or does not load, or two serve the same.
-pub(crate) async fn load(
+pub(crate) async fn named(
     host: &Arc<PluginHost>,
     args: &CommonArgs,
-    enough: impl Fn(&Registry<Loaded>) -> bool,
-) -> anyhow::Result<Registry<Loaded>> {
-    let mut candidates = named(args).await?;
+) -> anyhow::Result<Option<Registry<Loaded>>> {
+    let (from, texts) = references(args);
+    if texts.is_empty() && args.plugin_dir.is_empty() {
+        return Ok(None);
+    }
+    let mut candidates = candidates(args, from, &texts).await?;
     for dir in &args.plugin_dir {
         candidates.extend(files::in_dir(dir).map_err(anyhow::Error::msg)?);
     }
-    let mut claims = claims(host, candidates).await?;
-    let mut registry = Registry::build(&claims)?;
-    if !enough(&registry) {
-        claims.extend(self::claims(host, files::in_default_dirs()).await?);
-        registry = Registry::build(&claims)?;
+    settle(host, args, candidates).await.map(Some)
+}
+
+/// Loads the default set: what is in the default directories.
+///
+/// # Errors
+/// When two serve the same.
+pub(crate) async fn default_set(
+    host: &Arc<PluginHost>,
+    args: &CommonArgs,
+) -> anyhow::Result<Registry<Loaded>> {
+    settle(host, args, files::in_default_dirs()).await
+}
+
+async fn settle(
+    host: &Arc<PluginHost>,
+    args: &CommonArgs,
+    candidates: Vec<Candidate>,
+) -> anyhow::Result<Registry<Loaded>> {
+    let mut in_use: Vec<PathBuf> = candidates.iter().flat_map(|candidate| candidate.kept.clone()).collect();
+    let claims = claims(host, candidates).await?;
+    let registry = Registry::build(&claims)?;
+    for Claim { plugin, file, .. } in &claims {
+        let about = plugin.description();
+        tracing::info!(
+            plugin = about.name, version = about.version, schemes = about.schemes.join(","), file = %file.display(),
+            digest = %plugin.digest(), "plugin is loaded"
+        );
+        in_use.extend(plugin.code().map(Path::to_owned));
     }
     // Not before, since what was just used is not tidied away.
     if let Ok(Some(state)) = dirs::state(args.state_dir.as_deref(), args.cache_dir.as_deref()) {
-        drop(tokio::task::spawn_blocking(move || fetch::tidy(&state)));
+        drop(tokio::spawn(fetch::look_after(state, in_use, fetch::USED_EVERY)));
     }
     Ok(registry)
 }
 
-/// What `--plugin`, or else the environment, names: fetched where it is somewhere else.
-async fn named(args: &CommonArgs) -> anyhow::Result<Vec<Candidate>> {
-    let mut texts = args.plugin.clone();
-    let mut from = "--plugin";
-    if texts.is_empty()
+/// What `--plugin` names, or else the environment; and which of them it was, for messages.
+pub(crate) fn references(args: &CommonArgs) -> (&'static str, Vec<String>) {
+    if args.plugin.is_empty()
         && let Ok(text) = std::env::var(ENVIRONMENT)
     {
-        texts = text.split_whitespace().map(str::to_owned).collect();
-        from = ENVIRONMENT;
+        return (ENVIRONMENT, text.split_whitespace().map(str::to_owned).collect());
     }
+    ("--plugin", args.plugin.clone())
+}
+
+/// What these references mean, fetched where it is somewhere else.
+async fn candidates(
+    args: &CommonArgs,
+    from: &'static str,
+    texts: &[String],
+) -> anyhow::Result<Vec<Candidate>> {
     let mut candidates = Vec::new();
     let mut remotes = Vec::new();
-    for text in &texts {
-        let Named { reference, strength } = files::parse_arg(text).with_context(|| from.to_owned())?;
+    for text in texts {
+        let Named { reference, strength } = files::parse_arg(text).context(from)?;
         match reference {
             Reference::Path(path) => {
                 candidates.extend(files::at(&path, strength).map_err(anyhow::Error::msg)?)
@@ -67,7 +102,7 @@ async fn named(args: &CommonArgs) -> anyhow::Result<Vec<Candidate>> {
             Reference::Remote(remote) => remotes.push((remote, strength)),
         }
     }
-    candidates.extend(fetched(args, remotes).await.with_context(|| from.to_owned())?);
+    candidates.extend(fetched(args, remotes).await.context(from)?);
     Ok(candidates)
 }
 
@@ -93,11 +128,12 @@ async fn fetched(args: &CommonArgs, remotes: Vec<(Remote, Strength)>) -> anyhow:
             let _permit = permits.acquire().await;
             let fetched = tokio::task::spawn_blocking(move || {
                 let (client, store) = &*opened;
-                fetch::fetch(client, store, &remote, &shown).map(|fetched| (fetched, remote))
+                let fetched = fetch::fetch(client, store, &remote, &shown)?;
+                let kept = store.files(&remote, &fetched.digest);
+                anyhow::Ok((fetched, kept, remote.to_string()))
             });
-            let (Fetched { file, digest, .. }, remote) = fetched.await??;
-            let name = remote.to_string();
-            anyhow::Ok(Candidate { file, name, digest: Some(digest), strength, required: true })
+            let (Fetched { file, digest, .. }, kept, name) = fetched.await??;
+            anyhow::Ok(Candidate { file, name, digest: Some(digest), kept, strength, required: true })
         })
     };
     let tasks: Vec<_> = remotes.into_iter().map(fetch).collect();
@@ -125,7 +161,7 @@ async fn claims(host: &Arc<PluginHost>, candidates: Vec<Candidate>) -> anyhow::R
     let tasks: Vec<_> = candidates.into_iter().map(load).collect();
     let mut claims = Vec::new();
     for task in tasks {
-        let (loaded, Candidate { file, name, digest, strength, required }) = task.await?;
+        let (loaded, Candidate { file, name, digest, strength, required, .. }) = task.await?;
         let plugin = match loaded? {
             Ok(plugin) => plugin,
             Err(error) if required => return Err(error).with_context(|| format!("--plugin {name}")),
@@ -138,10 +174,6 @@ async fn claims(host: &Arc<PluginHost>, candidates: Vec<Candidate>) -> anyhow::R
             bail!("--plugin {name}: {} was changed while it was loaded", file.display());
         }
         let about = plugin.description();
-        tracing::info!(
-            plugin = about.name, version = about.version, schemes = about.schemes.join(","), file = name,
-            digest = %plugin.digest(), "plugin is loaded"
-        );
         claims.push(Claim {
             name: about.name.clone(),
             schemes: about.schemes.clone(),

@@ -6,12 +6,24 @@ use std::path::{Path, PathBuf};
 /// How a plugin got here; a stronger way wins over weaker ones, two of the same strength must not disagree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Strength {
-    /// Found in a default directory.
+    /// Found in a default directory, since the operator has named nothing.
     Default,
-    /// `--plugin FILE` or `--plugin-dir DIR`.
+    /// Found in a directory that the operator named.
+    Directory,
+    /// `--plugin REFERENCE`, which is no directory.
     Named,
-    /// `--plugin SCHEME=FILE`: decides this scheme, and is as `Named` for its others.
+    /// `--plugin SCHEME=REFERENCE`: decides this scheme, and is as `Named` for its others.
     Decided(String),
+}
+
+impl Strength {
+    /// Higher is stronger; the scheme that is decided comes above all.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Default | Self::Directory => 0,
+            Self::Named | Self::Decided(_) => 1,
+        }
+    }
 }
 
 /// One plugin and what it says it serves.
@@ -48,12 +60,32 @@ pub(crate) struct Clash {
     pub(crate) second: PathBuf,
 }
 
+/// A plugin of this process, by whichever name it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Chosen<P> {
+    /// The plugin.
+    pub(crate) plugin: P,
+    /// Its name, and all schemes that it serves here: what `--option` may call it.
+    pub(crate) called: BTreeSet<String>,
+}
+
 /// The plugins of this process.
 pub(crate) struct Registry<P> {
-    schemes: BTreeMap<String, P>,
-    drivers: BTreeMap<String, P>,
-    names: BTreeMap<String, P>,
-    only: Option<P>,
+    /// One for each claim.
+    plugins: Vec<Chosen<P>>,
+    // The rest are indices of it.
+    schemes: BTreeMap<String, usize>,
+    drivers: BTreeMap<String, usize>,
+    names: BTreeMap<String, usize>,
+    only: Option<usize>,
+}
+
+impl<P> Default for Registry<P> {
+    /// Nobody serves anything.
+    fn default() -> Self {
+        let nobody = BTreeMap::new;
+        Self { plugins: Vec::new(), schemes: nobody(), drivers: nobody(), names: nobody(), only: None }
+    }
 }
 
 impl<P: Clone> Registry<P> {
@@ -64,57 +96,50 @@ impl<P: Clone> Registry<P> {
     pub(crate) fn build(claims: &[Claim<P>]) -> Result<Self, Clash> {
         let decided = claims.iter().filter_map(|claim| match &claim.strength {
             Strength::Decided(scheme) => Some(scheme.clone()),
-            Strength::Default | Strength::Named => None,
+            Strength::Default | Strength::Directory | Strength::Named => None,
         });
         let all: BTreeSet<String> =
             claims.iter().flat_map(|claim| claim.schemes.clone()).chain(decided).collect();
         let mut schemes = BTreeMap::new();
         for scheme in all {
-            if let Some(plugin) = settle(claims, &format!("{scheme}://"), |claim| match &claim.strength {
+            if let Some(index) = settle(claims, &format!("{scheme}://"), |claim| match &claim.strength {
                 Strength::Decided(mine) if *mine == scheme => Some(2),
-                _ if !claim.schemes.contains(&scheme) => None,
-                Strength::Decided(_) | Strength::Named => Some(1),
-                Strength::Default => Some(0),
+                strength => claim.schemes.contains(&scheme).then(|| strength.rank()),
             })? {
-                schemes.insert(scheme, plugin);
+                schemes.insert(scheme, index);
             }
         }
-        let rank = |claim: &Claim<P>| u8::from(claim.strength != Strength::Default);
         let mut drivers = BTreeMap::new();
         for driver in claims.iter().flat_map(|claim| &claim.drivers) {
             let what = format!("volumes of CSI driver {driver}");
-            let serves = |claim: &Claim<P>| claim.drivers.contains(driver).then(|| rank(claim));
-            if let Some(plugin) = settle(claims, &what, serves)? {
-                drivers.insert(driver.clone(), plugin);
+            let serves = |claim: &Claim<P>| claim.drivers.contains(driver).then(|| claim.strength.rank());
+            if let Some(index) = settle(claims, &what, serves)? {
+                drivers.insert(driver.clone(), index);
             }
         }
-        let names = claims.iter().map(|claim| (claim.name.clone(), claim.plugin.clone())).collect();
-        let mut named = claims.iter().filter(|claim| claim.strength != Strength::Default);
-        let only = match (named.next(), named.next()) {
-            (Some(only), None) => Some(only.plugin.clone()),
-            _ => None,
-        };
-        Ok(Self { schemes, drivers, names, only })
+        let names = claims.iter().enumerate().map(|(index, claim)| (claim.name.clone(), index)).collect();
+        let plugins = claims.iter().map(|claim| chosen(claim, claims, &schemes)).collect();
+        Ok(Self { plugins, schemes, drivers, names, only: only(claims) })
     }
 
     /// The plugin of a scheme.
-    pub(crate) fn by_scheme(&self, scheme: &str) -> Option<P> {
-        self.schemes.get(scheme).cloned()
+    pub(crate) fn by_scheme(&self, scheme: &str) -> Option<&Chosen<P>> {
+        self.plugins.get(*self.schemes.get(scheme)?)
     }
 
     /// The plugin of a CSI driver.
-    pub(crate) fn by_driver(&self, driver: &str) -> Option<P> {
-        self.drivers.get(driver).cloned()
+    pub(crate) fn by_driver(&self, driver: &str) -> Option<&Chosen<P>> {
+        self.plugins.get(*self.drivers.get(driver)?)
     }
 
     /// The plugin that the option `type` means: one of its schemes, or its name.
-    pub(crate) fn by_type(&self, kind: &str) -> Option<P> {
-        self.by_scheme(kind).or_else(|| self.names.get(kind).cloned())
+    pub(crate) fn by_type(&self, kind: &str) -> Option<&Chosen<P>> {
+        self.by_scheme(kind).or_else(|| self.plugins.get(*self.names.get(kind)?))
     }
 
-    /// The plugin of the command line, if there is exactly one.
-    pub(crate) fn only(&self) -> Option<P> {
-        self.only.clone()
+    /// The plugin that the operator named, if there is exactly one: beside one that was named itself, those of a directory do not count.
+    pub(crate) fn only(&self) -> Option<&Chosen<P>> {
+        self.plugins.get(self.only?)
     }
 
     /// What can be mounted, for messages: `minio://, s3://`.
@@ -126,18 +151,37 @@ impl<P: Clone> Registry<P> {
     }
 }
 
-/// The strongest claim; `rank` is `None` for plugins that do not claim `what`.
-fn settle<P: Clone>(
+/// A plugin with everything that it, or another copy of it, is called.
+fn chosen<P: Clone>(claim: &Claim<P>, claims: &[Claim<P>], schemes: &BTreeMap<String, usize>) -> Chosen<P> {
+    let same = |index: &usize| claims.get(*index).is_some_and(|other| other.digest == claim.digest);
+    let serves = schemes.iter().filter(|(_, index)| same(index)).map(|(scheme, _)| scheme.clone());
+    let called = serves.chain([claim.name.clone()]).collect();
+    Chosen { plugin: claim.plugin.clone(), called }
+}
+
+/// The strongest of what was named, if it is one.
+fn only<P>(claims: &[Claim<P>]) -> Option<usize> {
+    let named = || claims.iter().enumerate().filter(|(_, claim)| claim.strength != Strength::Default);
+    let best = named().map(|(_, claim)| claim.strength.rank()).max()?;
+    let mut strongest = named().filter(|(_, claim)| claim.strength.rank() == best);
+    match (strongest.next(), strongest.next()) {
+        (Some((index, _)), None) => Some(index),
+        _ => None,
+    }
+}
+
+/// The index of the strongest claim; `rank` is `None` for plugins that do not claim `what`.
+fn settle<P>(
     claims: &[Claim<P>],
     what: &str,
     rank: impl Fn(&Claim<P>) -> Option<u8>,
-) -> Result<Option<P>, Clash> {
+) -> Result<Option<usize>, Clash> {
     let Some(best) = claims.iter().filter_map(&rank).max() else { return Ok(None) };
-    let mut candidates = claims.iter().filter(|claim| rank(claim) == Some(best));
-    let Some(first) = candidates.next() else { return Ok(None) };
-    match candidates.find(|other| other.digest != first.digest) {
-        None => Ok(Some(first.plugin.clone())),
-        Some(second) => {
+    let mut candidates = claims.iter().enumerate().filter(|(_, claim)| rank(claim) == Some(best));
+    let Some((index, first)) = candidates.next() else { return Ok(None) };
+    match candidates.find(|(_, other)| other.digest != first.digest) {
+        None => Ok(Some(index)),
+        Some((_, second)) => {
             let own = Path::to_owned;
             Err(Clash { what: what.to_owned(), first: own(&first.file), second: own(&second.file) })
         }
@@ -160,6 +204,10 @@ mod tests {
         }
     }
 
+    fn plugin(chosen: Option<&Chosen<&'static str>>) -> Option<&'static str> {
+        chosen.map(|chosen| chosen.plugin)
+    }
+
     #[test]
     fn a_clash_names_both_files() {
         let claims =
@@ -176,17 +224,21 @@ mod tests {
     #[test]
     fn stronger_claims_win() {
         let claims = [
-            claim("default.wasm", &["s3", "minio"], Strength::Default),
+            claim("found.wasm", &["s3", "minio"], Strength::Directory),
             claim("named.wasm", &["s3", "gs"], Strength::Named),
             claim("decided.wasm", &["other"], Strength::Decided("gs".into())),
+            claim("csi-found", &["x"], Strength::Directory),
+            claim("csi-named", &["y"], Strength::Named),
         ];
         let registry = Registry::build(&claims).ok().unwrap();
-        assert_eq!(registry.by_scheme("s3"), Some("named.wasm"));
-        assert_eq!(registry.by_scheme("minio"), Some("default.wasm"));
-        assert_eq!(registry.by_scheme("gs"), Some("decided.wasm"), "even a scheme it does not claim itself");
-        assert_eq!(registry.by_scheme("other"), Some("decided.wasm"));
-        assert_eq!(registry.by_scheme("ftp"), None);
-        assert_eq!(registry.known(), "gs://, minio://, other://, s3://");
+        assert_eq!(plugin(registry.by_scheme("s3")), Some("named.wasm"));
+        assert_eq!(plugin(registry.by_scheme("minio")), Some("found.wasm"));
+        let decided = registry.by_scheme("gs");
+        assert_eq!(plugin(decided), Some("decided.wasm"), "even a scheme it does not claim itself");
+        assert_eq!(plugin(registry.by_scheme("other")), Some("decided.wasm"));
+        assert_eq!(plugin(registry.by_scheme("ftp")), None);
+        assert_eq!(plugin(registry.by_driver("csi.example")), Some("csi-named"));
+        assert_eq!(registry.known(), "gs://, minio://, other://, s3://, x://, y://");
         let two = [
             claim("a", &["s3"], Strength::Decided("s3".into())),
             claim("b", &[], Strength::Decided("s3".into())),
@@ -195,19 +247,44 @@ mod tests {
     }
 
     #[test]
+    fn what_a_plugin_is_called() {
+        let claims = [
+            claim("found.wasm", &["s3", "minio"], Strength::Directory),
+            claim("named.wasm", &["s3", "csi"], Strength::Named),
+            claim("copy/named.wasm", &["s3", "csi"], Strength::Decided("gs".into())),
+        ];
+        let registry = Registry::build(&claims).ok().unwrap();
+        let called = |scheme: &str| -> Vec<&str> {
+            registry.by_scheme(scheme).unwrap().called.iter().map(String::as_str).collect()
+        };
+        assert_eq!(called("csi"), ["csi", "gs", "name-of-named.wasm", "s3"], "what copies of it serve, too");
+        assert_eq!(called("minio"), ["minio", "name-of-found.wasm"], "s3 means another one here");
+    }
+
+    #[test]
     fn copies_of_one_plugin_do_not_disagree() {
         let claims =
             [claim("x/s3.wasm", &["s3"], Strength::Named), claim("y/s3.wasm", &["s3"], Strength::Named)];
-        assert_eq!(Registry::build(&claims).ok().unwrap().by_scheme("s3"), Some("x/s3.wasm"));
+        assert_eq!(plugin(Registry::build(&claims).ok().unwrap().by_scheme("s3")), Some("x/s3.wasm"));
     }
 
     #[test]
     fn the_only_plugin_and_types() {
-        let claims = [claim("a.wasm", &["s3"], Strength::Named), claim("b.wasm", &["gs"], Strength::Default)];
-        let registry = Registry::build(&claims).ok().unwrap();
-        assert_eq!(registry.only(), Some("a.wasm"));
-        assert_eq!(registry.by_type("gs"), Some("b.wasm"));
-        assert_eq!(registry.by_type("name-of-b.wasm"), Some("b.wasm"));
+        let of = |strengths: [Strength; 2]| {
+            let [a, b] = strengths;
+            Registry::build(&[claim("a.wasm", &["s3"], a), claim("b.wasm", &["gs"], b)]).ok().unwrap()
+        };
+        let registry = of([Strength::Named, Strength::Directory]);
+        assert_eq!(plugin(registry.only()), Some("a.wasm"));
+        assert_eq!(plugin(registry.by_type("gs")), Some("b.wasm"));
+        assert_eq!(plugin(registry.by_type("name-of-b.wasm")), Some("b.wasm"));
+        for several in [[Strength::Named, Strength::Named], [Strength::Directory, Strength::Directory]] {
+            assert_eq!(plugin(of(several).only()), None);
+        }
+        let alone = |strength| Registry::build(&[claim("a.wasm", &["s3"], strength)]).ok().unwrap();
+        assert_eq!(plugin(alone(Strength::Directory).only()), Some("a.wasm"));
+        assert_eq!(plugin(alone(Strength::Default).only()), None, "nobody has named it");
         assert!(Registry::<&str>::build(&[]).ok().unwrap().known().contains("no plugin"));
+        assert!(Registry::<&str>::default().known().contains("no plugin"));
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod process;
 
 use crate::background::Background;
 use crate::cli::CommonArgs;
+use crate::config::host_volumes::Reserved;
 use crate::config::raw::RawConfig;
 use crate::config::sources::Shared;
 use crate::live::{ConfigStatus, Live};
@@ -39,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) layout: Layout,
     /// Options from everywhere but the mounts.
     pub(crate) shared: Shared,
+    /// What no volume of the Dataset may be mounted over.
+    pub(crate) reserved: Reserved,
     /// Rules that the operator gave without `--allow-net`.
     pub(crate) implied_rules: Vec<String>,
     /// Whom to tell when the mount is there, and what to let go of then; `None`: it stays in the foreground.
@@ -153,7 +156,8 @@ async fn prepare(plan: Plan, args: CommonArgs) -> anyhow::Result<Prepared> {
     let shown = status.clone();
     let files = wasmount_observe::control_files(&observer, &metrics, move || shown.text());
     observer.name_nodes_by(table.clone());
-    let uid = generation.owner.uid;
+    // Not the option `uid`: a Dataset's author must not decide who sees what is read.
+    let uid = rustix::process::geteuid().as_raw();
     let fs: Arc<dyn FileSystem> = Arc::new(ControlFs::new(table.clone(), uid, files));
 
     let mut options = MountOptions::new(plan.target);

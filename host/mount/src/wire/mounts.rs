@@ -3,6 +3,7 @@
 use super::Plan;
 use super::process::Process;
 use crate::config::host_options::{self, DEFAULT_REQUEST_TIMEOUT, HostOptions};
+use crate::config::host_volumes::Reserved;
 use crate::config::raw::RawConfig;
 use crate::config::resolved::Resolved;
 use crate::config::sources::Shared;
@@ -14,10 +15,12 @@ use wasmount_core::mounts::{Layout, Owner};
 
 /// What mounts are made with, whatever the configuration says.
 pub(crate) struct Workshop {
-    registry: Registry<Loaded>,
+    /// `None`: the operator has named no plugin, and nobody has needed the default ones yet.
+    registry: Option<Registry<Loaded>>,
     layout: Layout,
     /// Options of the environment and of the command line.
     shared: Shared,
+    reserved: Reserved,
 }
 
 /// A configuration that is understood.
@@ -33,19 +36,33 @@ pub(crate) struct Generation {
 }
 
 impl Workshop {
-    /// Loads the plugins.
+    /// Loads the plugins: those that the operator named and no others, whatever the configuration asks for.
     ///
     /// # Errors
     /// When one that the operator named cannot be used.
     pub(crate) async fn open(process: &Process, plan: &Plan) -> anyhow::Result<Self> {
-        let registry = registry(process, &plan.config).await?;
-        Ok(Self { registry, layout: plan.layout, shared: plan.shared.clone() })
+        let registry = load::named(&process.plugins, &process.args).await?;
+        let (shared, reserved) = (plan.shared.clone(), plan.reserved.clone());
+        let mut workshop = Self { registry, layout: plan.layout, shared, reserved };
+        workshop.prepare_for(process, &plan.config).await?;
+        Ok(workshop)
     }
 
-    /// Looks at the default plugins too, if a configuration needs them and they have not been looked at.
+    /// Whether the Dataset leaves alone what is the operator's in the pod.
+    ///
+    /// # Errors
+    /// Names the mount that does not.
+    pub(crate) fn admit(&self, config: &RawConfig) -> anyhow::Result<()> {
+        self.reserved.check(config)
+    }
+
+    /// Loads the default plugins where the operator has named none, for the first configuration that has something to mount.
+    ///
+    /// # Errors
+    /// When two of them serve the same; that is over when one is taken away.
     pub(crate) async fn prepare_for(&mut self, process: &Process, config: &RawConfig) -> anyhow::Result<()> {
-        if !mounts::all_served(config, &self.registry) {
-            self.registry = registry(process, config).await?;
+        if self.registry.is_none() && config.mounts.iter().any(|mount| mount.fault.is_none()) {
+            self.registry = Some(load::default_set(&process.plugins, &process.args).await?);
         }
         Ok(())
     }
@@ -53,10 +70,11 @@ impl Workshop {
     /// Resolves all mounts of a configuration. `standing`: where mounts are already.
     pub(crate) fn generation(&self, process: &Process, config: RawConfig, standing: &Standing) -> Generation {
         let shared = self.shared.with_runtime(&config.runtime_options);
+        let nobody = Registry::default();
         let mounts = mounts::resolve(
             &config,
             &Settings {
-                registry: &self.registry,
+                registry: self.registry.as_ref().unwrap_or(&nobody),
                 shared: &shared,
                 layout: self.layout,
                 standing,
@@ -71,10 +89,6 @@ impl Workshop {
         let (owner, request_timeout) = (owner(global.as_ref(), &mounts), longest(global.as_ref(), &mounts));
         Generation { config, mounts, owner, request_timeout }
     }
-}
-
-async fn registry(process: &Process, config: &RawConfig) -> anyhow::Result<Registry<Loaded>> {
-    load::load(&process.plugins, &process.args, |registry| mounts::all_served(config, registry)).await
 }
 
 /// One deadline for the kernel's requests: the longest that any mount asks for.

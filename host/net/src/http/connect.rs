@@ -8,10 +8,9 @@ use super::url::Target;
 use crate::dial::dial;
 use crate::failure::{from_handshake, timed_out};
 use crate::limits::NetLimits;
-use crate::policy::{ReachPolicy, address_literal};
+use crate::policy::ReachPolicy;
 use crate::resolve::Resolver;
 use crate::tls::{Proxy, TlsContext, server_name};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -40,10 +39,7 @@ pub(super) async fn connect(
             dial(&target.host, target.port, judge, resolver.as_ref(), limits).await?
         }
         Some(proxy) => {
-            // The proxy resolves names itself; of addresses we can and do say no.
-            if let Some(ip) = address_literal(&target.host) {
-                route.policy.check(&target.host, SocketAddr::new(ip, target.port))?;
-            }
+            route.policy.check_by_proxy(&target.host, target.port)?;
             // Its address is the operator's choice.
             let dialled = dial(&proxy.host, proxy.port, |_| Ok(()), resolver.as_ref(), limits).await;
             let mut stream = dialled.map_err(|error| error.context(format_args!("proxy for {target}")))?;

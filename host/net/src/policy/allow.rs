@@ -73,11 +73,6 @@ impl AllowNet {
         Ok(Self { target: Target::Host(host), port })
     }
 
-    /// `default`.
-    pub(super) const fn default_set() -> Self {
-        Self { target: Target::Default, port: None }
-    }
-
     /// Whether this is `default`.
     pub(super) fn is_default(&self) -> bool {
         self.target == Target::Default
@@ -148,7 +143,7 @@ pub(super) fn canonical_ip(ip: IpAddr) -> IpAddr {
 
 /// The address that a host of a URL is: also with the final dot of a name, and also an IPv4 address in the forms that
 /// `inet_aton` reads and `getaddrinfo` therefore does not look up (`127.1`, `0x7f000001`, `017700000001`).
-pub(crate) fn address_literal(host: &str) -> Option<IpAddr> {
+pub(super) fn address_literal(host: &str) -> Option<IpAddr> {
     let host = canonical_host(host);
     host.parse().ok().or_else(|| inet_aton(&host).map(IpAddr::V4))
 }

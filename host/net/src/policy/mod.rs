@@ -10,8 +10,8 @@ mod grants;
 mod reach;
 
 pub use allow::AllowNet;
-pub(crate) use allow::{address_literal, canonical_host, net_contains_text};
+pub(crate) use allow::{canonical_host, net_contains_text};
 pub use foreseen::Foreseen;
 pub use grants::{Grants, OriginGrant};
 pub(crate) use grants::{TcpGrant, bracketed};
-pub use reach::ReachPolicy;
+pub use reach::{ReachPolicy, same_host};

@@ -1,6 +1,6 @@
 //! The operator's decision about addresses.
 
-use super::allow::{AllowNet, canonical_host, canonical_ip, net_contains};
+use super::allow::{AllowNet, address_literal, canonical_host, canonical_ip, net_contains};
 use super::grants::bracketed;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,8 +26,10 @@ pub struct ReachPolicy {
 #[derive(Debug)]
 struct Inner {
     rules: Vec<AllowNet>,
-    /// Rules beside them for addresses that a storage system reveals.
-    revealed: Vec<AllowNet>,
+    /// Endpoints that the operator typed: host and port.
+    typed: Vec<(String, u16)>,
+    /// Hosts of such endpoints, where a storage system may reveal other ports.
+    typed_revealed: Vec<String>,
     extra_node_addresses: Vec<IpAddr>,
     interfaces: Mutex<Option<(Instant, Vec<IpAddr>)>>,
 }
@@ -41,39 +43,44 @@ impl Default for ReachPolicy {
 impl ReachPolicy {
     /// The policy that consists of these rules; none: the default set.
     pub fn new(rules: Vec<AllowNet>) -> Self {
-        Self::build(rules, Vec::new(), Vec::new())
+        Self::build(rules, Vec::new(), Vec::new(), Vec::new())
     }
 
     /// The same, and the default set leaves out these addresses too.
     #[must_use]
     pub fn with_node_addresses(self, addresses: Vec<IpAddr>) -> Self {
         let addresses = addresses.into_iter().map(canonical_ip).collect();
-        Self::build(self.inner.rules.clone(), self.inner.revealed.clone(), addresses)
+        let Inner { rules, typed, typed_revealed, .. } = &*self.inner;
+        Self::build(rules.clone(), typed.clone(), typed_revealed.clone(), addresses)
     }
 
-    /// The same policy and this rule beside it. Unlike a first rule given to [`Self::new`], it does not end the default set.
+    /// The same policy, and beside it this endpoint, which the operator typed: whatever it resolves to, under the name or address as it was typed.
+    /// Unlike a rule, it opens the address to no other name that resolves to it, and does not end the default set.
     #[must_use]
-    pub fn also(&self, rule: AllowNet) -> Self {
-        let mut rules = self.inner.rules.clone();
-        if rules.is_empty() {
-            rules.push(AllowNet::default_set());
-        }
-        rules.push(rule);
-        Self::build(rules, self.inner.revealed.clone(), self.inner.extra_node_addresses.clone())
+    pub fn with_endpoint(&self, host: &str, port: u16) -> Self {
+        let Inner { rules, typed, typed_revealed, extra_node_addresses, .. } = &*self.inner;
+        let typed = typed.iter().cloned().chain([(host.to_owned(), port)]).collect();
+        Self::build(rules.clone(), typed, typed_revealed.clone(), extra_node_addresses.clone())
     }
 
-    /// The same policy, and this rule beside it for addresses that a storage system reveals
-    /// ([`Grants::revealed`](super::Grants::revealed)). The default set stays as it is.
+    /// The same policy, and beside it any port of this host, which the operator typed, where a storage system reveals it
+    /// ([`Grants::revealed`](super::Grants::revealed)).
     #[must_use]
-    pub fn also_revealed(&self, rule: AllowNet) -> Self {
-        let inner = &self.inner;
-        let revealed = inner.revealed.iter().cloned().chain([rule]).collect();
-        Self::build(inner.rules.clone(), revealed, inner.extra_node_addresses.clone())
+    pub fn with_revealing_host(&self, host: &str) -> Self {
+        let Inner { rules, typed, typed_revealed, extra_node_addresses, .. } = &*self.inner;
+        let revealed = typed_revealed.iter().cloned().chain([host.to_owned()]).collect();
+        Self::build(rules.clone(), typed.clone(), revealed, extra_node_addresses.clone())
     }
 
-    fn build(rules: Vec<AllowNet>, revealed: Vec<AllowNet>, extra_node_addresses: Vec<IpAddr>) -> Self {
+    fn build(
+        rules: Vec<AllowNet>,
+        typed: Vec<(String, u16)>,
+        typed_revealed: Vec<String>,
+        extra_node_addresses: Vec<IpAddr>,
+    ) -> Self {
         let interfaces = Mutex::new(None);
-        Self { inner: Arc::new(Inner { rules, revealed, extra_node_addresses, interfaces }) }
+        let inner = Inner { rules, typed, typed_revealed, extra_node_addresses, interfaces };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The same as [`Self::check`] for an address that the storage system has revealed.
@@ -81,8 +88,7 @@ impl ReachPolicy {
     /// # Errors
     /// Those of [`Self::check`].
     pub fn check_revealed(&self, host: &str, address: SocketAddr) -> Result<()> {
-        let (canonical, ip) = (canonical_host(host), canonical_ip(address.ip()));
-        if self.inner.revealed.iter().any(|rule| rule.covers(&canonical, ip, address.port())) {
+        if self.inner.typed_revealed.iter().any(|typed| same_host(typed, host)) {
             return Ok(());
         }
         self.check(host, address).map_err(|error| {
@@ -98,18 +104,16 @@ impl ReachPolicy {
     pub fn check(&self, host: &str, address: SocketAddr) -> Result<()> {
         let (host, ip, port) = (canonical_host(host), canonical_ip(address.ip()), address.port());
         let rules = &self.inner.rules;
-        if rules.iter().any(|rule| rule.covers(&host, ip, port)) {
+        if self.is_typed(&host, port) || rules.iter().any(|rule| rule.covers(&host, ip, port)) {
             return Ok(());
         }
-        let uses_default = rules.is_empty() || rules.iter().any(AllowNet::is_default);
-        let why = if uses_default {
+        let why = if self.uses_default_set() {
             match self.outside_default(ip) {
                 None => return Ok(()),
                 Some(why) => why.to_owned(),
             }
         } else {
-            let rules: Vec<String> = rules.iter().map(AllowNet::to_string).collect();
-            format!("not covered by --allow-net {}", rules.join(" --allow-net "))
+            self.not_covered()
         };
         let shown = bracketed(&host);
         let is_literal = host.parse::<IpAddr>().is_ok();
@@ -120,11 +124,43 @@ impl ReachPolicy {
         };
         // A first rule ends the default set, so it has to be repeated if the operator wants to keep it.
         let keep = if rules.is_empty() { "; add --allow-net default to keep the rest reachable" } else { "" };
-        Err(Error::new(
-            ErrorKind::Denied,
-            Blame::Host,
-            format!("{what}: only the operator can allow it, with --allow-net {shown}:{port}{keep}"),
-        ))
+        Err(denied(format!("{what}: only the operator can allow it, with --allow-net {shown}:{port}{keep}")))
+    }
+
+    /// Whether a proxy may be asked to connect to `host` and `port`. It is the proxy that resolves a name, to an address that is never seen here: where
+    /// the operator's rules leave the default set out, one of them has to name this very host.
+    ///
+    /// # Errors
+    /// Those of [`Self::check`].
+    pub(crate) fn check_by_proxy(&self, host: &str, port: u16) -> Result<()> {
+        if let Some(ip) = address_literal(host) {
+            return self.check(host, SocketAddr::new(ip, port));
+        }
+        let host = canonical_host(host);
+        let named = || self.inner.rules.iter().any(|rule| rule.names(&host, port));
+        if self.uses_default_set() || self.is_typed(&host, port) || named() {
+            return Ok(());
+        }
+        Err(denied(format!(
+            "{host}:{port} is {}, and it is the proxy that resolves the name, so that no rule about addresses covers it: only the operator \
+             can allow it, with --allow-net {host}:{port}",
+            self.not_covered()
+        )))
+    }
+
+    /// Whether the operator typed this as an endpoint.
+    pub(super) fn is_typed(&self, host: &str, port: u16) -> bool {
+        self.inner.typed.iter().any(|(typed, its)| *its == port && same_host(typed, host))
+    }
+
+    /// The default set is a part of the policy.
+    pub(super) fn uses_default_set(&self) -> bool {
+        self.inner.rules.is_empty() || self.inner.rules.iter().any(AllowNet::is_default)
+    }
+
+    fn not_covered(&self) -> String {
+        let rules: Vec<String> = self.inner.rules.iter().map(AllowNet::to_string).collect();
+        format!("not covered by --allow-net {}", rules.join(" --allow-net "))
     }
 
     /// The rules, for people; none: the default set.
@@ -132,15 +168,16 @@ impl ReachPolicy {
         &self.inner.rules
     }
 
-    /// The rules beside them for addresses that a storage system reveals.
-    pub(super) fn revealed_rules(&self) -> &[AllowNet] {
-        &self.inner.revealed
+    /// Hosts with any port where a storage system reveals it.
+    pub(super) fn revealing_hosts(&self) -> &[String] {
+        &self.inner.typed_revealed
     }
 
-    /// The rules as text, for telling policies apart.
+    /// Everything in it as text, for telling policies apart.
     pub(crate) fn fingerprint(&self) -> String {
-        let rules: Vec<String> = self.inner.rules.iter().map(AllowNet::to_string).collect();
-        format!("{} {:?}", rules.join(" "), self.inner.extra_node_addresses)
+        let Inner { rules, typed, typed_revealed, extra_node_addresses, .. } = &*self.inner;
+        let rules: Vec<String> = rules.iter().map(AllowNet::to_string).collect();
+        format!("{} {typed:?} {typed_revealed:?} {extra_node_addresses:?}", rules.join(" "))
     }
 
     fn outside_default(&self, ip: IpAddr) -> Option<&'static str> {
@@ -183,6 +220,17 @@ impl ReachPolicy {
         }
         cached.as_ref().is_some_and(|(_, addresses)| addresses.contains(&ip))
     }
+}
+
+/// Whether both are the same name, or the same address written as one.
+pub fn same_host(one: &str, other: &str) -> bool {
+    let (one, other) = (canonical_host(one), canonical_host(other));
+    let address = |host: &str| host.parse().ok().map(canonical_ip);
+    one == other || address(&one).is_some_and(|one| address(&other) == Some(one))
+}
+
+fn denied(message: String) -> Error {
+    Error::new(ErrorKind::Denied, Blame::Host, message)
 }
 
 /// Services inside an AWS instance over IPv6: metadata (`::254`), credentials of EKS pods (`::23`), and others.

@@ -78,12 +78,46 @@ fn a_host_rule_holds_for_that_name_only() {
 }
 
 #[test]
-fn what_is_revealed_has_rules_of_its_own() {
-    let typed = ReachPolicy::default().also_revealed(AllowNet::parse("127.0.0.1").unwrap());
+fn a_typed_endpoint_is_that_host_and_no_other_name_of_its_address() {
+    let at = |address: &str| address.parse().unwrap();
+    let none: &[&str] = &[];
+    for rules in [none, &["default"], &["10.0.0.0/8"]] {
+        let typed = policy(rules).with_endpoint("169.254.170.2", 80).with_endpoint("Token.local.", 8080);
+        typed.check("169.254.170.2", at("169.254.170.2:80")).unwrap();
+        typed.check("[::ffff:169.254.170.2]", at("169.254.170.2:80")).unwrap();
+        typed.check("token.local", at("127.0.0.1:8080")).unwrap();
+        for (host, address) in [
+            ("innocent.example", "169.254.170.2:80"),
+            ("2852039170", "169.254.170.2:80"),
+            ("169.254.170.2", "169.254.170.2:81"),
+            ("innocent.example", "127.0.0.1:8080"),
+            ("127.0.0.1", "127.0.0.1:8080"),
+            ("x.token.local", "127.0.0.1:8080"),
+        ] {
+            let error = typed.check(host, at(address)).expect_err(host);
+            assert!(error.message.contains("only the operator can allow it"), "{error}");
+        }
+        let others = typed.check("outside.example", at("93.184.216.34:80"));
+        assert_eq!(others.is_ok(), rules != ["10.0.0.0/8"], "the rest is as it was: {rules:?}");
+    }
+    let prints = [
+        policy(&[]),
+        policy(&[]).with_endpoint("a", 1),
+        policy(&[]).with_endpoint("a", 2),
+        policy(&[]).with_revealing_host("a"),
+    ];
+    let prints: std::collections::BTreeSet<_> = prints.iter().map(ReachPolicy::fingerprint).collect();
+    assert_eq!(prints.len(), 4, "connections are not shared by mounts with different policies");
+}
+
+#[test]
+fn what_is_revealed_has_hosts_of_its_own() {
+    let typed = ReachPolicy::default().with_revealing_host("127.0.0.1");
     let at = |address: &str| address.parse().unwrap();
     assert!(typed.check_revealed("127.0.0.1", at("127.0.0.1:6800")).is_ok());
     assert!(typed.check("127.0.0.1", at("127.0.0.1:6800")).is_err(), "for nothing else");
     assert!(typed.check_revealed("10.0.0.1", at("10.0.0.1:6800")).is_ok(), "the default set stays");
+    assert!(typed.check_revealed("name.example", at("127.0.0.1:6800")).is_err(), "under no other name");
     for refused in ["127.0.0.2:6800", "169.254.169.254:80", "[::1]:6800"] {
         let error = typed.check_revealed("host", at(refused)).unwrap_err();
         assert!(error.message.contains("the storage system says"), "{error}");

@@ -3,7 +3,8 @@
 //! A request for `https` is tunnelled with `CONNECT` (RFC 9110, section 9.3.6), one for `http` is sent to the proxy in absolute
 //! form (RFC 9112, section 3.2.2). The proxy's own address is the operator's choice and not subject to the reach policy.
 //! Behind a proxy it is the proxy that resolves names, so the policy cannot see the addresses of targets: targets written as
-//! addresses are still checked, names are the proxy's to refuse. Names on `NO_PROXY` go direct and are checked as ever.
+//! addresses are still checked; a name is the proxy's to refuse where the policy has the default set, and otherwise has to be in one of the operator's
+//! rules itself. Names on `NO_PROXY` go direct and are checked as ever.
 
 use crate::policy::{canonical_host, net_contains_text};
 use std::fmt;
@@ -91,6 +92,12 @@ impl ProxySettings {
     pub fn with_no_proxy(mut self, list: &str) -> Self {
         self.direct = list.split([',', ' ']).filter_map(Direct::parse).collect();
         self
+    }
+
+    /// Whether requests of this protocol to this origin go through a proxy. Only those of HTTP do.
+    pub fn is_used(&self, protocol: &str, host: &str, port: u16) -> bool {
+        let https = protocol.eq_ignore_ascii_case("https");
+        (https || protocol.eq_ignore_ascii_case("http")) && self.for_origin(https, host, port).is_some()
     }
 
     /// The proxy for an origin, or `None`: go direct.
@@ -226,6 +233,12 @@ mod tests {
         for proxied in ["notlocalhost", "asvc", "11.0.0.1", "internal.example"] {
             assert!(shown(&settings, true, proxied, 443).is_some(), "{proxied}");
         }
+        for (protocol, host, used) in
+            [("HTTPS", "a.example", true), ("http", "a.example", true), ("tcp", "a.example", false)]
+        {
+            assert_eq!(settings.is_used(protocol, host, 443), used, "{protocol}");
+        }
+        assert!(!settings.is_used("https", "a.internal", 443));
         assert_eq!(shown(&settings, true, "h", 81), None);
         assert!(shown(&settings, true, "h", 82).is_some());
         assert_eq!(shown(&settings.with_no_proxy("*"), true, "h", 82), None);

@@ -10,13 +10,13 @@
 )]
 
 use super::Digest;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
+use tempfile::NamedTempFile;
 use wasmount_types::{Blame, Error, ErrorKind};
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -68,8 +68,8 @@ impl AotCache {
         self.dir.join(format!("{}-{:016x}.cwasm", digest.hex(), hasher.finish()))
     }
 
-    /// The code of this component, if there is a sound entry.
-    pub(crate) fn get(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
+    /// The code of this component and its file, if there is a sound entry.
+    pub(crate) fn get(&self, engine: &Engine, digest: &Digest) -> Option<(Component, PathBuf)> {
         let path = self.path(engine, digest);
         let mut file = File::open(&path).ok()?;
         let meta = file.metadata().ok()?;
@@ -90,7 +90,7 @@ impl AotCache {
         // this user into a directory and a file that no other user can write. Code of another engine version,
         // other settings or another CPU has another name, and `deserialize` itself refuses it.
         match unsafe { Component::deserialize(engine, code) } {
-            Ok(component) => Some(component),
+            Ok(component) => Some((component, path)),
             Err(error) => {
                 tracing::warn!(path = %path.display(), "compiled code is not usable: {error:#}");
                 None
@@ -98,28 +98,26 @@ impl AotCache {
         }
     }
 
-    /// Keeps the code of a component. Failing costs time at the next start, so it is only logged.
-    pub(crate) fn put(&self, engine: &Engine, digest: &Digest, component: &Component) {
+    /// Keeps the code of a component, and says in which file. Failing costs time at the next start, so it is only logged.
+    pub(crate) fn put(&self, engine: &Engine, digest: &Digest, component: &Component) -> Option<PathBuf> {
         let path = self.path(engine, digest);
-        if let Err(error) = write(&path, component) {
+        if let Err(error) = self.write(&path, component) {
             tracing::warn!(path = %path.display(), "compiled plugin could not be kept: {error:#}");
+            return None;
         }
+        Some(path)
     }
-}
 
-fn write(path: &Path, component: &Component) -> wasmtime::Result<()> {
-    let code = component.serialize()?;
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let temporary = path.with_extension(format!("{}-{number}.tmp", std::process::id()));
-    // Left behind by a process of the same number that died while writing.
-    let _ = fs::remove_file(&temporary);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    file.write_all(Digest::of(&code).hex().as_bytes())?;
-    file.write_all(&code)?;
-    drop(file);
-    fs::rename(&temporary, path)?;
-    Ok(())
+    fn write(&self, path: &Path, component: &Component) -> wasmtime::Result<()> {
+        let code = component.serialize()?;
+        // Containers that share the directory all have process id 1, so the name is drawn by lot. What a process leaves behind that dies here is
+        // removed by age.
+        let mut file = NamedTempFile::with_suffix_in(".tmp", &self.dir)?;
+        file.write_all(Digest::of(&code).hex().as_bytes())?;
+        file.write_all(&code)?;
+        file.persist(path)?;
+        Ok(())
+    }
 }
 
 /// User whose rights this process has on files.
@@ -163,6 +161,27 @@ mod tests {
         assert!(cache.get(&engine, &digest).is_some());
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
         assert!(cache.get(&engine, &digest).is_none(), "others could have written it");
+    }
+
+    #[test]
+    fn what_another_process_is_writing_is_left_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let cache = AotCache::open(root.path()).unwrap();
+        let (engine, digest) = (Engine::default(), Digest::of(EMPTY));
+        let path = cache.path(&engine, &digest);
+        // Containers are alone with their process ids: whatever is counted, the next one counts the same.
+        let others: Vec<_> = (0..100)
+            .map(|number| path.with_extension(format!("{}-{number}.tmp", std::process::id())))
+            .collect();
+        others.iter().for_each(|other| fs::write(other, "half of it").unwrap());
+        let component = Component::new(&engine, EMPTY).unwrap();
+        assert_eq!(cache.put(&engine, &digest, &component), Some(path.clone()));
+        assert!(others.iter().all(|other| fs::read(other).unwrap() == b"half of it"));
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), others.len() + 1, "nothing is left behind");
+        assert!(cache.get(&engine, &digest).is_some());
+        fs::remove_dir_all(root.path()).unwrap();
+        assert_eq!(cache.put(&engine, &digest, &component), None);
     }
 
     #[test]

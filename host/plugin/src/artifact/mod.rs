@@ -9,7 +9,7 @@ use aot::AotCache;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use wasmount_types::{Blame, Error, ErrorKind};
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -20,6 +20,8 @@ pub(crate) struct Artifact {
     pub(crate) component: Component,
     /// Read from the cache instead of being compiled.
     pub(crate) cached: bool,
+    /// Where the cache keeps its code, if it does.
+    pub(crate) code: Option<PathBuf>,
 }
 
 fn invalid(path: &Path, what: impl std::fmt::Display) -> Error {
@@ -74,20 +76,32 @@ pub(crate) fn load(
     }
     check_preamble(path, &bytes)?;
     let digest = Digest::of(&bytes);
-    if let Some(component) = cache.and_then(|cache| cache.get(engine, &digest)) {
-        return Ok(Artifact { digest, component, cached: true });
+    if let Some((component, code)) = cache.and_then(|cache| cache.get(engine, &digest)) {
+        return Ok(Artifact { digest, component, cached: true, code: Some(code) });
     }
     let component =
         Component::new(engine, &bytes).map_err(|e| invalid(path, format_args!("does not compile: {e:#}")))?;
-    if let Some(cache) = cache {
-        cache.put(engine, &digest, &component);
-    }
-    Ok(Artifact { digest, component, cached: false })
+    let code = cache.and_then(|cache| cache.put(engine, &digest, &component));
+    Ok(Artifact { digest, component, cached: false, code })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn compiled_code_is_where_it_is_said_to_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.wasm");
+        std::fs::write(&path, COMPONENT).unwrap();
+        let cache = AotCache::open(&dir.path().join("aot")).unwrap();
+        let load = |cache| load(&Engine::default(), &path, &Limits::default(), cache).unwrap();
+        let first = load(Some(&cache));
+        assert!(!first.cached && first.code.as_ref().is_some_and(|code| code.is_file()));
+        let second = load(Some(&cache));
+        assert_eq!((second.cached, second.code), (true, first.code));
+        assert_eq!(load(None).code, None);
+    }
 
     #[test]
     fn what_is_no_component_is_refused_by_name() {

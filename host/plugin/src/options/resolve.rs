@@ -31,6 +31,8 @@ pub(crate) struct Resolver<'a> {
     pub(crate) limits: &'a Limits,
     /// Which secrets the plugin may see.
     pub(crate) reveal: &'a RevealPolicy,
+    /// [`MountSpec::trust`](crate::MountSpec::trust).
+    pub(crate) trust: &'a [(String, OptionSource)],
     pub(crate) strict: bool,
 }
 
@@ -72,8 +74,8 @@ impl Resolver<'_> {
         Ok(Resolved { settings, warnings })
     }
 
-    /// Nobody but the operator says where a secret goes that is the operator's: whoever else could name the place would get it sent.
-    /// `MOUNT_OPTIONS` counts as anybody's, since Fluid fills it from the namespace's runtime as well as from the profile.
+    /// Nobody but the operator says where a secret goes that is the operator's, and which servers are believed on the way there: whoever else
+    /// could would get it sent. `MOUNT_OPTIONS` counts as anybody's, since Fluid fills it from the namespace's runtime as well as from the profile.
     fn keep_apart(&self, settings: &[Setting]) -> Result<(), Error> {
         for secret in settings.iter().filter(|setting| setting.by_operator()) {
             let Some(OptionKind::Secret { sent_to, .. }) =
@@ -81,13 +83,23 @@ impl Resolver<'_> {
             else {
                 continue;
             };
-            let mut named = settings.iter().filter(|s| sent_to.contains(&s.name) && !s.by_operator());
-            if let Some((place, source)) = named.find_map(|s| Some((&s.name, s.source?.place()))) {
-                let secret = &secret.name;
-                return Err(self.refused(format_args!(
-                    "option `{place}` stands in {source}, and `{secret}` on the command line: only the operator may say where a secret of the \
-                     operator's is sent; remove `{place}` there, or set it with --option too"
-                )));
+            let refused = |option: &str, source: OptionSource, what: &str| {
+                let (place, secret) = (source.place(), &secret.name);
+                self.refused(format_args!(
+                    "option `{option}` stands in {place}, and `{secret}` on the command line: {what}; remove `{option}` there, or set it with \
+                     --option too"
+                ))
+            };
+            let mut places = settings.iter().filter(|s| sent_to.contains(&s.name) && !s.by_operator());
+            if let Some((place, source)) = places.find_map(|s| Some((&s.name, s.source?))) {
+                let what = "only the operator may say where a secret of the operator's is sent";
+                return Err(refused(place, source, what));
+            }
+            if let Some((option, source)) =
+                self.trust.iter().find(|(_, source)| *source != OptionSource::Args)
+            {
+                let what = "only the operator may say which servers a mount with a secret of the operator's believes";
+                return Err(refused(option, *source, what));
             }
         }
         Ok(())

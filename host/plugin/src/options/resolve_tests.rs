@@ -52,13 +52,20 @@ struct Fixture {
     strict: bool,
     description: Description,
     reveal: RevealPolicy,
+    trust: Vec<(String, OptionSource)>,
 }
 
 impl Fixture {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("secrets/mine")).unwrap();
-        Self { dir, strict: false, description: description(), reveal: RevealPolicy::default() }
+        Self {
+            dir,
+            strict: false,
+            description: description(),
+            reveal: RevealPolicy::default(),
+            trust: vec![],
+        }
     }
 
     fn file(&self, name: &str, content: &str) -> PathBuf {
@@ -84,6 +91,7 @@ impl Fixture {
             secrets: &secrets,
             limits: &limits,
             reveal: &self.reveal,
+            trust: &self.trust,
             strict: self.strict,
         };
         resolver.resolve(&inputs).map_err(|e| e.message)
@@ -274,6 +282,28 @@ fn only_the_operator_says_where_a_secret_of_the_operators_is_sent() {
     // Nobody has named the place: it is the plugin's.
     fixture.description.options[0].default = Some("https://usual".into());
     assert!(fixture.resolve(&[("token", "t", Args)]).is_ok());
+}
+
+#[test]
+fn only_the_operator_says_whom_a_mount_with_the_operators_secret_believes() {
+    let mut fixture = Fixture::new();
+    let endpoint = ("endpoint", "https://minio", Args);
+    for weaker in ["insecure-skip-verify", "ca-file"] {
+        for source in [Environment, Runtime, Mount] {
+            fixture.trust = vec![(weaker.to_owned(), source)];
+            // It signs alone, and still: who answers would be asked in the operator's name.
+            let refused = fixture.resolve(&[endpoint, ("secret-key", "k", Args)]).err().unwrap();
+            for part in [weaker, source.place(), "`secret-key` on the command line", "believes", "--option"] {
+                assert!(refused.contains(part), "{part}: {refused}");
+            }
+            for secret in [Environment, Runtime, Mount] {
+                assert!(fixture.resolve(&[endpoint, ("secret-key", "k", secret)]).is_ok(), "their own");
+            }
+            assert!(fixture.resolve(&[endpoint]).is_ok(), "without any secret");
+        }
+        fixture.trust = vec![(weaker.to_owned(), Args)];
+        assert!(fixture.resolve(&[endpoint, ("secret-key", "k", Args)]).is_ok());
+    }
 }
 
 #[test]

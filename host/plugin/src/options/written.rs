@@ -2,6 +2,7 @@
 
 use crate::description::{Description, OptionKind, OptionSpec};
 use crate::spec::{OptionInput, OptionSource};
+use std::borrow::Cow;
 use wasmount_net::SecretsDir;
 
 /// An option as somebody wrote it, and the option of the table it means.
@@ -52,12 +53,35 @@ impl<'a> WrittenOption<'a> {
         path.unwrap_or(value)
     }
 
+    /// Its value as others than its author may see it. An endpoint of the operator's is shown without what follows its port: that of a
+    /// container's credentials is as good as a key.
+    pub fn shown(&self) -> Cow<'a, str> {
+        let value = self.input.value.as_str();
+        match &self.spec.kind {
+            OptionKind::Endpoint(rule) if rule.many && self.by_operator() => {
+                let each: Vec<_> = value.split([',', ';']).map(without_path).collect();
+                Cow::Owned(each.join(","))
+            }
+            OptionKind::Endpoint(_) if self.by_operator() => Cow::Owned(without_path(value)),
+            _ => Cow::Borrowed(value),
+        }
+    }
+
     /// The path of the file that its value is the content of, as it was written: below `/etc/fluid/secrets/`, or any file that the operator
     /// names.
     pub fn file(&self) -> Option<&'a str> {
         let reference = Some(self.text()).filter(|text| SecretsDir::is_reference(text));
         self.operators_file().or(reference)
     }
+}
+
+/// An endpoint without what follows its port.
+fn without_path(endpoint: &str) -> String {
+    let (scheme, rest) = match endpoint.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), endpoint),
+    };
+    scheme + rest.split(['/', '?', '#']).next().unwrap_or_default()
 }
 
 impl Description {
@@ -88,7 +112,7 @@ impl Description {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::description::NetworkNeeds;
+    use crate::description::{EndpointRule, NetworkNeeds};
     use OptionSource::{Args, Environment, Mount, Runtime};
 
     fn description() -> Description {
@@ -135,6 +159,24 @@ mod tests {
         let twice = [input("region", "a", Mount), input("zone", "b", Mount)];
         assert_eq!(shown(&twice), "region:region=a region:zone=b");
         assert_eq!(shown(&[input("regoin", "a", Mount), input("token-file", "/f", Mount)]), "", "unknown");
+    }
+
+    #[test]
+    fn of_an_operators_endpoint_only_the_server_is_shown() {
+        let mut description = description();
+        let mut shown = |many, value: &str, source| {
+            let rule =
+                EndpointRule { protocols: vec!["http".into()], default_port: 80, many, read_methods: vec![] };
+            description.options[0].kind = OptionKind::Endpoint(rule);
+            let input = input("region", value, source);
+            WrittenOption::of(&description, &input).unwrap().shown().into_owned()
+        };
+        for value in ["http://169.254.170.2/v2/credentials/canary", "http://169.254.170.2?canary,b/c"] {
+            assert_eq!(shown(false, value, Args), "http://169.254.170.2");
+            assert_eq!(shown(false, value, Mount), value, "its author wrote it where all can see it");
+        }
+        assert_eq!(shown(false, "minio:9000/canary", Args), "minio:9000");
+        assert_eq!(shown(true, "tcp://a:1/x;[fd00::1]:2, c#y", Args), "tcp://a:1,[fd00::1]:2, c");
     }
 
     #[test]

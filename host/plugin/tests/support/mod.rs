@@ -81,6 +81,7 @@ impl Sandbox {
             cache_namespace: None,
             secrets_dir: "/nonexistent".into(),
             tls: TlsSettings::default(),
+            trust: Vec::new(),
             request_timeout: Duration::from_secs(30),
         };
         let policy = ReachPolicy::new(allow.iter().map(|rule| AllowNet::parse(rule).unwrap()).collect());

@@ -77,6 +77,9 @@ pub(super) struct CapSet {
     auth: Option<Rank>,
     /// Of an inode in a snapshot: what never changes. It is not counted and not revoked.
     pub(super) frozen: Caps,
+    /// Capabilities that another MDS has taken over, the last of each MDS: an answer that this one sent before may come late, and would give
+    /// out again what nobody takes back.
+    void: Vec<(Rank, u64)>,
 }
 
 impl CapSet {
@@ -127,6 +130,9 @@ impl CapSet {
 
     /// A capability given out by a reply or by the MDS to which the inode moved (`ceph_add_cap`).
     pub(super) fn add(&mut self, rank: Rank, issue: Issue) {
+        if self.void.contains(&(rank, issue.id)) {
+            return;
+        }
         let mut auth = issue.auth;
         match self.get_mut(rank) {
             None => self.caps.push((
@@ -216,6 +222,8 @@ impl CapSet {
     /// The inode moves from `rank` to another MDS (`handle_cap_export`). `to`: where, and the capability there, as far as `rank` knows.
     /// `false`: the message is about a capability that is not there any more.
     pub(super) fn export(&mut self, rank: Rank, id: u64, to: Option<Moved>) -> bool {
+        // The last that this MDS says of it.
+        self.void.retain(|void| *void != (rank, id));
         if self.get(rank).is_none_or(|cap| cap.id != id) {
             return false;
         }
@@ -246,6 +254,11 @@ impl CapSet {
         true
     }
 
+    /// What this MDS gives from now on has nothing to do with what it gave.
+    pub(super) fn forget_void(&mut self, rank: Rank) {
+        self.void.retain(|(of, _)| *of != rank);
+    }
+
     /// The inode has moved here, and the capability that `peer` gave is void (`handle_cap_import`). Returns it if the peer wants it back.
     pub(super) fn import(
         &mut self,
@@ -255,6 +268,8 @@ impl CapSet {
     ) -> Option<(Rank, Gone)> {
         self.add(rank, Issue { auth: true, ..issue });
         let (peer, id, give_back) = peer.filter(|(peer, ..)| *peer != rank)?;
+        self.forget_void(peer);
+        self.void.push((peer, id));
         if self.get(peer).is_none_or(|cap| cap.id != id) {
             return None;
         }
@@ -344,6 +359,11 @@ mod tests {
         let gone = set.import(B, issue(20, Caps::FILE_RD, 1, 1), Some((A, 7, true)));
         assert_eq!(gone, Some((A, Gone { id: 7, mseq: 0, issue_seq: 4 })));
         assert_eq!((set.issued(), set.held()), (Caps::FILE_RD | Caps::PIN, FILE | Caps::PIN));
+        // An answer that the old one sent before the move comes late: it gives nothing. A new capability is another matter.
+        set.add(A, issue(7, FILE, 5, 0));
+        assert_eq!((set.issued(), set.iter().count()), (Caps::FILE_RD | Caps::PIN, 1));
+        set.add(A, Issue { auth: false, ..issue(8, FILE, 1, 1) });
+        assert_eq!((set.issued(), set.authority()), (Caps::FILE_RD | Caps::PIN, Some(B)));
         assert!(!set.export(A, 7, moved(1)));
         // A message that the new MDS sent before the one about the move takes nothing away.
         let mut set = CapSet::default();

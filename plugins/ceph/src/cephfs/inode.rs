@@ -195,7 +195,9 @@ impl Inode {
         }
         a.rdev = stat.rdev;
         if takes(Caps::ANY_SHARED) {
-            (a.ctime, a.change_attr) = (stat.ctime, stat.change_attr);
+            a.ctime = stat.ctime;
+            // It only grows; what is told may have been overtaken.
+            a.change_attr = if first { stat.change_attr } else { a.change_attr.max(stat.change_attr) };
         }
         if takes(Caps::FILE_SHARED | Caps::FILE_RD) {
             a.layout = layout;

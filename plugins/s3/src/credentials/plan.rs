@@ -75,9 +75,10 @@ pub fn add_options(options: Options) -> Options {
             &["auto", "static", "web-identity", "container", "instance", "anonymous"],
             "Where credentials come from. `static`: options `access-key` and `secret-key`. `web-identity`: a token that the cluster has signed, \
              exchanged at an STS (EKS, MinIO). `container`: the credentials endpoint of an ECS task or EKS pod. `instance`: the metadata \
-             service of the EC2 instance, which the operator has to allow by `--allow-net 169.254.169.254`. `auto` is the first of static, \
-             web-identity and container whose options are set, and never asks the network for anything that no option names. Temporary \
-             credentials come in an answer, so the plugin holds them in clear, in its own memory; they are renewed before they expire.",
+             service of the EC2 instance, which the operator has to allow by `--allow-net default --allow-net 169.254.169.254` (without \
+             `default`, the bucket could not be reached any more). `auto` is the first of static, web-identity and container whose options \
+             are set, and never asks the network for anything that no option names. Temporary credentials come in an answer, so the plugin \
+             holds them in clear, in its own memory; they are renewed before they expire.",
         )
         .default_value("auto")
         .text(

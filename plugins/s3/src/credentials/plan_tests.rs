@@ -121,6 +121,15 @@ fn what_an_sts_would_refuse_is_refused_at_once() {
 }
 
 #[test]
+fn what_allows_the_metadata_service_takes_nothing_else_away() {
+    let table = crate::options::description().options;
+    let doc = &table.iter().find(|spec| spec.name == "credentials").unwrap().doc;
+    // A rule by itself replaces the default set, and the bucket is in that.
+    assert!(doc.contains("`--allow-net default --allow-net 169.254.169.254`"), "{doc}");
+    assert_eq!(doc.matches("--allow-net").count(), 2, "{doc}");
+}
+
+#[test]
 fn what_is_sent_where_is_in_the_option_table() {
     use wasmount_sdk::OptionKind;
     // The host goes by it: what a Dataset names gets no token that is the operator's.
@@ -131,6 +140,7 @@ fn what_is_sent_where_is_in_the_option_table() {
     };
     assert_eq!(sent_to("web-identity-token"), ["sts-endpoint"]);
     assert_eq!(sent_to("container-authorization-token"), ["container-credentials-uri"]);
+    assert_eq!(sent_to("session-token"), ["endpoint"]);
     // Whoever has them still cannot sign with them, and they go wherever the store is.
-    assert!(["access-key", "secret-key", "session-token"].iter().all(|name| sent_to(name).is_empty()));
+    assert!(["access-key", "secret-key"].iter().all(|name| sent_to(name).is_empty()));
 }

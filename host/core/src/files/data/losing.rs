@@ -110,6 +110,8 @@ impl<'a> Losing<'a> {
         state.losing += 1;
         state.version += 1;
         state.label = None;
+        // Who takes it back has had it to give.
+        state.refused = None;
         let held = state.held.take();
         drop(state);
         if let Some(file) = held {
@@ -141,7 +143,10 @@ impl Drop for Losing<'_> {
     fn drop(&mut self) {
         if !self.over {
             let data = self.data;
-            self.end(&mut data.lock());
+            let mut state = data.lock();
+            // What the kernel still has is to be dropped by whoever tries again.
+            state.read = true;
+            self.end(&mut state);
         }
     }
 }

@@ -38,14 +38,7 @@ pub(crate) async fn run(args: WarmArgs) -> anyhow::Result<()> {
     };
     let jobs = Arc::new(Semaphore::new(args.jobs.into()));
     let mut running = JoinSet::new();
-    let mut failures = Vec::new();
-    let mut failed = 0_u64;
-    let mut note = |(path, error): (PathBuf, anyhow::Error)| {
-        failed += 1;
-        if failures.len() < SHOWN {
-            failures.push(format!("{}: {error:#}", path.display()));
-        }
-    };
+    let mut failures = Failures::default();
     while let Some(file) = files.recv().await {
         let permit = jobs.clone().acquire_owned().await.context("the jobs have ended")?;
         let (progress, rate) = (progress.clone(), rate.clone());
@@ -55,27 +48,56 @@ pub(crate) async fn run(args: WarmArgs) -> anyhow::Result<()> {
             finished(file, outcome, &progress)
         });
         while let Some(done) = running.try_join_next() {
-            done?.into_iter().for_each(&mut note);
+            done?.into_iter().for_each(|failure| failures.note(failure));
         }
     }
     while let Some(done) = running.join_next().await {
-        done?.into_iter().for_each(&mut note);
+        done?.into_iter().for_each(|failure| failures.note(failure));
     }
-    let unreadable = walk.await?;
+    // Whoever waits has given paths, and has to be told of them whatever else has failed.
+    failures.put_first(walk.await?);
     progress.finish();
-    unreadable.into_iter().for_each(&mut note);
-    for failure in &failures {
-        tracing::error!("{failure}");
-    }
+    failures.tell();
     let (count, skipped) = progress.counts();
-    if failed > 0 {
-        bail!("{failed} files or directories could not be warmed; {count} are in the cache");
+    if failures.count > 0 {
+        bail!("{} files or directories could not be warmed; {count} are in the cache", failures.count);
     }
     if count == 0 {
         tracing::warn!("there is no file below the given paths");
     }
     progress.summary(count, skipped);
     Ok(())
+}
+
+/// What could not be warmed, and why: all of it counted, and the first of it told.
+#[derive(Default)]
+struct Failures {
+    count: usize,
+    shown: Vec<(PathBuf, anyhow::Error)>,
+}
+
+impl Failures {
+    fn note(&mut self, failure: (PathBuf, anyhow::Error)) {
+        self.count += 1;
+        if self.shown.len() < SHOWN {
+            self.shown.push(failure);
+        }
+    }
+
+    fn put_first(&mut self, failures: Vec<(PathBuf, anyhow::Error)>) {
+        self.count += failures.len();
+        self.shown.splice(0..0, failures);
+        self.shown.truncate(SHOWN);
+    }
+
+    fn tell(&self) {
+        for (path, error) in &self.shown {
+            tracing::error!("{}: {error:#}", path.display());
+        }
+        if self.count > self.shown.len() {
+            tracing::error!("{} more that are not shown", self.count - self.shown.len());
+        }
+    }
 }
 
 fn finished(

@@ -7,6 +7,24 @@ use crate::cephfs::ids::CallId;
 use crate::mds::Caps;
 use crate::time::Now;
 
+/// Longest pause between two questions of the same call, in milliseconds.
+const PAUSE_MAX_MS: u64 = 50;
+
+/// How long a call pauses that was answered so often and has not got what it wants.
+fn pause_ms(asked: u32) -> u64 {
+    1_u64.checked_shl(asked.saturating_sub(1)).unwrap_or(PAUSE_MAX_MS).min(PAUSE_MAX_MS)
+}
+
+impl Waits {
+    /// The moment of its timer.
+    fn until(self) -> Option<u64> {
+        match self {
+            Self::Caps(at) | Self::Pause(at) => Some(at),
+            Self::Nothing | Self::Request(_) => None,
+        }
+    }
+}
+
 impl FsClient {
     pub(super) fn begin(&mut self, task: Task, deadline_ms: Option<u64>, now: Now) -> CallId {
         self.tick += 1;
@@ -22,7 +40,7 @@ impl FsClient {
         }
         self.calls.insert(
             id,
-            Call { task, deadline_ms, waits: Waits::Nothing, wakes: None, found: false, asked: 0 },
+            Call { task, deadline_ms, waits: Waits::Nothing, wakes: None, found: false, asked: 0, paused: 0 },
         );
         self.ready.push_back(id);
         self.settle(now);
@@ -33,11 +51,24 @@ impl FsClient {
     pub(super) fn settle(&mut self, now: Now) {
         while let Some(id) = self.ready.pop_front() {
             let Some(call) = self.calls.get_mut(&id) else { continue };
+            if matches!(call.waits, Waits::Pause(_)) {
+                // It has been looked at already: what wakes it ends the pause first.
+                continue;
+            }
             call.waits = Waits::Nothing;
-            let (task, found, asked) = (call.task.clone(), call.found, call.asked);
+            let (task, found, asked, paused) = (call.task.clone(), call.found, call.asked, call.paused);
             match self.step(&task, asked, now) {
                 Step::Done(result) => self.answer(id, result),
                 Step::Ask(ask) if found && matches!(ask, Ask::Ino(_)) => self.answer(id, Err(FsError::Stale)),
+                // The MDS answers at once while it waits for somebody else, perhaps another MDS, and would be asked as fast as it answers.
+                Step::Ask(_) if matches!(task, Task::Open { keep: true, .. }) && asked > paused => {
+                    let Task::Open { vino, .. } = task else { continue };
+                    let again = now.after(pause_ms(asked));
+                    self.wait_until(id, vino, Waits::Pause(again), again);
+                    if let Some(call) = self.calls.get_mut(&id) {
+                        call.paused = asked;
+                    }
+                }
                 Step::Ask(ask) => {
                     self.ask(id, ask, now);
                     // Whoever wants a right must not go on waiting for an answer when it is there: the MDS may soon take it back, before it
@@ -53,16 +84,21 @@ impl FsClient {
                 }
                 Step::Wait(vino) => {
                     let again = now.after(self.config.ask_again_ms);
-                    self.timers.insert((again, id));
-                    self.wake_later(id, vino);
-                    if let Some(call) = self.calls.get_mut(&id) {
-                        call.waits = Waits::Caps(again);
-                    }
+                    self.wait_until(id, vino, Waits::Caps(again), again);
                 }
             }
         }
         self.trim();
         self.flush_releases();
+    }
+
+    /// The call looks again at this moment, or when there are rights on this inode.
+    fn wait_until(&mut self, id: CallId, vino: Vino, waits: Waits, at: u64) {
+        self.timers.insert((at, id));
+        self.wake_later(id, vino);
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.waits = waits;
+        }
     }
 
     /// Ends a call.
@@ -77,7 +113,7 @@ impl FsClient {
         if let Some(at) = call.deadline_ms {
             self.timers.remove(&(at, id));
         }
-        if let Waits::Caps(again) = call.waits {
+        if let Some(again) = call.waits.until() {
             self.timers.remove(&(again, id));
         }
         if let Some(vino) = call.wakes
@@ -142,11 +178,13 @@ impl FsClient {
             if call.deadline_ms == Some(at) {
                 let waits_for = self.waits_for(id).unwrap_or_default();
                 self.answer(id, Err(FsError::TimedOut(waits_for)));
-            } else if let (Waits::Caps(again), Some(vino)) = (call.waits, call.wakes)
-                && again == at
+            } else if call.waits.until() == Some(at)
+                && let Some(vino) = call.wakes
             {
                 // Perhaps the server has forgotten that this is wanted.
-                if let Some(inode) = self.table.get_mut(vino) {
+                if matches!(call.waits, Waits::Caps(_))
+                    && let Some(inode) = self.table.get_mut(vino)
+                {
                     inode.caps.iter_mut().for_each(|(_, cap)| cap.wanted = Caps::NONE);
                 }
                 self.wake(vino);
@@ -162,7 +200,7 @@ impl FsClient {
         let call = self.calls.get(&id)?;
         Some(match call.waits {
             Waits::Nothing => "nothing".to_owned(),
-            Waits::Caps(_) => {
+            Waits::Caps(_) | Waits::Pause(_) => {
                 let vino = call.wakes.unwrap_or(Vino::ROOT);
                 format!("the MDS gives no right to read {vino}: another client writes it")
             }
@@ -197,7 +235,7 @@ impl FsClient {
     pub(super) fn wake(&mut self, vino: Vino) {
         for id in self.waiting.remove(&vino).unwrap_or_default() {
             if let Some(call) = self.calls.get_mut(&id) {
-                if let Waits::Caps(again) = call.waits {
+                if let Some(again) = call.waits.until() {
                     self.timers.remove(&(again, id));
                 }
                 (call.waits, call.wakes) = (Waits::Nothing, None);

@@ -3,6 +3,8 @@
 mod calls;
 mod caps;
 mod command;
+#[cfg(test)]
+mod keep_tests;
 mod listing;
 #[cfg(test)]
 mod model_mds;
@@ -75,6 +77,8 @@ struct Call {
     found: bool,
     /// How often a question was answered that this call needs beside its own.
     asked: u32,
+    /// What `asked` was when the call paused last, in order not to ask for the same again at once.
+    paused: u32,
 }
 
 /// What a call waits for.
@@ -84,8 +88,10 @@ enum Waits {
     Nothing,
     /// This request.
     Request(u64),
-    /// Rights, or this moment.
+    /// Rights, or this moment: then it counts as forgotten that they are wanted.
     Caps(u64),
+    /// Rights, or this moment: then it asks again.
+    Pause(u64),
 }
 
 /// A question to a metadata server. Calls with the same question share it.

@@ -9,8 +9,8 @@ use crate::mds::Caps;
 use crate::time::Now;
 
 /// How often an MDS is asked on behalf of one who wants to keep bytes of a file that others write. It gives the right each time, but may have taken
-/// it back by the time it is used.
-const KEEP_ASKED: u32 = 128;
+/// it back by the time it is used, or still be waiting for another MDS to take over what it wants to give. With the pauses between the questions that is 15 s.
+pub(super) const KEEP_ASKED: u32 = 300;
 
 impl FsClient {
     /// Ends a read that [`read_right`](Self::read_right) allowed. To be called once for each, however the read has ended.

@@ -48,7 +48,9 @@ impl FsClient {
         );
         call.asked = call.asked.saturating_add(asked.into());
         let found = call.found;
-        call.found |= matches!(ask, Ask::Ino(_));
+        // What an MDS has told since of the inode it has found.
+        let knows = matches!(outcome, Ok(Outcome { result: 0, .. }));
+        call.found = matches!(ask, Ask::Ino(_)) || (found && !knows);
         let task = call.task.clone();
         let step = match outcome {
             Err(error) => Some(Step::Done(Err(error.clone()))),

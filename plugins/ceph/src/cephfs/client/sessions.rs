@@ -49,6 +49,7 @@ impl FsClient {
         self.drop_leases(false);
         for inode in self.table.iter_mut() {
             inode.caps.remove(rank);
+            inode.caps.forget_void(rank);
             inode.forget_versions();
         }
         self.wake_all();
@@ -115,6 +116,7 @@ impl FsClient {
             let (path_base, path) =
                 inode.parents.first().map_or((0, Vec::new()), |(parent, name)| (parent.ino, name.to_vec()));
             inode.forget_versions();
+            inode.caps.forget_void(rank);
             let Some(cap) = inode.caps.get_mut(rank) else { continue };
             (cap.seq, cap.issue_seq, cap.mseq, cap.wanted) = (0, 0, 0, wanted);
             // What could not be given back yet is told to be held: the new daemon takes it back again, if it has to.
