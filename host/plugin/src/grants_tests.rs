@@ -224,7 +224,9 @@ fn a_mount_point_does_not_make_an_address_out_of_pieces() {
 fn a_cluster_of_somebody_else_reveals_nothing_of_the_operators_host() {
     let typed = setting("endpoint", &cluster().options[0].kind, "127.0.0.1:23300", true);
     let reach = |mount_point: &str| {
-        let policy = policy_of(&cluster(), &[typed.clone()], mount_point, &ReachPolicy::default()).unwrap();
+        let policy =
+            policy_of(&cluster(), std::slice::from_ref(&typed), mount_point, &ReachPolicy::default())
+                .unwrap();
         policy.check_revealed("127.0.0.1", "127.0.0.1:10250".parse().unwrap()).is_ok()
     };
     assert!(reach("rbd:///pool"));
