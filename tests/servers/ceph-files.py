@@ -323,6 +323,17 @@ def same_times():
                     os.utime(entry, ns=(EPOCH * 10**9, EPOCH * 10**9), follow_symlinks=False)
 
 
+def settled():
+    """Waits until the sums of all below have arrived at the root: an MDS passes them on from child to parent a while after each change."""
+    with mounted():
+        last, since = None, time.monotonic()
+        while time.monotonic() - since < 4:
+            now = os.getxattr(mnt, "ceph.dir.rbytes")
+            if now != last:
+                last, since = now, time.monotonic()
+            time.sleep(0.5)
+
+
 def tests(all_of_it=True):
     ceph("osd", "pool", "create", "cephfs_other", "8")
     ceph("fs", "add_data_pool", "cephfs", "cephfs_other")
@@ -349,6 +360,7 @@ def tests(all_of_it=True):
         same_times()
         snapshots()
     inline_data()
+    settled()
     with open(os.path.join(directory, "files.json"), "w") as file:
         json.dump(written, file, indent=0, sort_keys=True)
 
