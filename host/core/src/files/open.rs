@@ -153,8 +153,12 @@ impl FileFs {
         }
         let cache = opening.cache;
         let timed = self.caps.coherence == Coherence::Timed;
-        if cache.bypass || !(cache.immutable || cache.keep || timed) {
+        if cache.bypass {
             return Ok(Right::Refused);
+        }
+        if !(cache.immutable || cache.keep || timed) {
+            // So a store answers that has given the right and has begun to take it back.
+            return Ok(Right::Lost);
         }
         // After the right was given: what these say is true for as long as it is held.
         let attributes = self.known_attributes(ctx, node, Some(&opening)).await?;

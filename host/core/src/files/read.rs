@@ -20,6 +20,9 @@ const ACQUIRING: Duration = Duration::from_secs(15);
 /// Time after which it is asked for again when it was lost as soon as it was given.
 const LOST: Duration = Duration::from_millis(1);
 
+/// How often in a row it may be lost without being taken back: a store that answers so neither gives it nor says that it does not.
+const IN_VAIN: u32 = 100;
+
 /// Time between two attempts to ask a store for it that fails.
 const PACE: Duration = Duration::from_millis(50);
 
@@ -122,10 +125,16 @@ impl FileFs {
         let until = self.clock().now() + ACQUIRING;
         let ctx = RequestCtx::internal(self.clock().now() + self.context.request_timeout);
         let insists = self.caps.coherence == Coherence::Pushed;
+        let mut version = data.version();
+        let mut in_vain = 0;
         let reason = loop {
             match self.begin(ctx, node, data, insists).await {
                 Ok(Right::Held(_)) => return,
-                Ok(Right::Lost) if self.clock().now() < until => tokio::time::sleep(LOST).await,
+                Ok(Right::Lost) if self.clock().now() < until && in_vain < IN_VAIN => {
+                    tokio::time::sleep(LOST).await;
+                    let now = data.version();
+                    in_vain = if now == std::mem::replace(&mut version, now) { in_vain + 1 } else { 0 };
+                }
                 Ok(Right::Lost) => break "it was lost each time".to_owned(),
                 Ok(Right::Refused) => break "the store does not give it".to_owned(),
                 Err(error) if passes(error.kind) && self.clock().now() < until => {

@@ -4,6 +4,7 @@ use super::{Ask, Call, Command, FsClient, InFlight, Step, Task, Vino, Waits};
 use crate::cephfs::answer::{Answer, Done};
 use crate::cephfs::error::FsError;
 use crate::cephfs::ids::CallId;
+use crate::cephfs::inode::Inode;
 use crate::mds::Caps;
 use crate::time::Now;
 
@@ -178,13 +179,13 @@ impl FsClient {
             if call.deadline_ms == Some(at) {
                 let waits_for = self.waits_for(id).unwrap_or_default();
                 self.answer(id, Err(FsError::TimedOut(waits_for)));
-            } else if call.waits.until() == Some(at)
+            } else if call.waits == Waits::Pause(at) {
+                self.end_pause(id);
+            } else if call.waits == Waits::Caps(at)
                 && let Some(vino) = call.wakes
             {
                 // Perhaps the server has forgotten that this is wanted.
-                if matches!(call.waits, Waits::Caps(_))
-                    && let Some(inode) = self.table.get_mut(vino)
-                {
+                if let Some(inode) = self.table.get_mut(vino) {
                     inode.caps.iter_mut().for_each(|(_, cap)| cap.wanted = Caps::NONE);
                 }
                 self.wake(vino);
@@ -231,9 +232,33 @@ impl FsClient {
         }
     }
 
-    /// Calls that wait for rights on an inode look again.
+    /// It asks again.
+    fn end_pause(&mut self, id: CallId) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        call.waits = Waits::Nothing;
+        if let Some(vino) = call.wakes.take()
+            && let Some(waiting) = self.waiting.get_mut(&vino)
+        {
+            waiting.retain(|other| *other != id);
+            if waiting.is_empty() {
+                self.waiting.remove(&vino);
+            }
+        }
+        self.ready.push_back(id);
+    }
+
+    /// Calls that wait for rights on an inode look again; those that pause only if what they want is there. Others read the file all the time meanwhile,
+    /// and the end of each read comes here.
     pub(super) fn wake(&mut self, vino: Vino) {
-        for id in self.waiting.remove(&vino).unwrap_or_default() {
+        let there = self.table.get(vino).is_none_or(Inode::pages_may_be_kept);
+        let paused = |call: &Call| matches!(call.waits, Waits::Pause(_)) && !there;
+        let waiting = self.waiting.remove(&vino).unwrap_or_default();
+        let (stay, go): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|id| self.calls.get(id).is_some_and(paused));
+        if !stay.is_empty() {
+            self.waiting.insert(vino, stay);
+        }
+        for id in go {
             if let Some(call) = self.calls.get_mut(&id) {
                 if let Some(again) = call.waits.until() {
                     self.timers.remove(&(again, id));

@@ -67,6 +67,8 @@ fn refuse(client: &mut FsClient, mut now: u64, times: u32) -> (u32, u64) {
     for answered in 0..times {
         let Some((number, _)) = request(client) else { return (answered, now) };
         client.replied(number, R0, now, told(Caps::NONE, answered + 2), at(now));
+        // Others read it meanwhile.
+        client.read_done(FILE, at(now));
         assert!(request(client).is_none(), "it asks again at once");
         if let Some(next) = client.next_timer() {
             now = next;
