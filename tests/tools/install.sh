@@ -76,7 +76,8 @@ if [ "${#missing[@]}" -gt 0 ]; then
   command -v apt-get >/dev/null || die "please install with your package manager: ${missing[*]} (WASMOUNT_WITHOUT_CEPH=1 leaves out what Ceph needs, WASMOUNT_WITHOUT_CONTAINERS=1 what containers need)"
   as_root apt-get update -q
   for package in "${missing[@]}"; do
-    if [[ $package == ceph-* ]] && ! apt-cache policy "$package" | grep -q 'Candidate: [0-9]'; then
+    # The answer first, then the look: a `grep -q` that has seen enough would end apt-cache by SIGPIPE, which pipefail takes for a no.
+    if [[ $package == ceph-* ]] && ! grep -q 'Candidate: [0-9]' <<<"$(apt-cache policy "$package")"; then
       die "this system has no package $package: install Ceph 16 or newer by other means, or leave its tests out with WASMOUNT_WITHOUT_CEPH=1"
     fi
   done

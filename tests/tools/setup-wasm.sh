@@ -28,7 +28,7 @@ write_env() { # the lines given on stdin, then what both ways share
 }
 
 if [ -z "${WASMOUNT_WASM_NO_RUSTUP:-}" ]; then
-  if rustup target list --installed 2>/dev/null | grep -qx "$TARGET" || timeout 180 rustup target add "$TARGET"; then
+  if grep -qx "$TARGET" <<<"$(rustup target list --installed 2>/dev/null)" || timeout 180 rustup target add "$TARGET"; then
     write_env </dev/null
     exit 0
   fi
@@ -46,7 +46,7 @@ if [ ! -e "$LIBRARIES/.done" ]; then
   if [ -z "$version" ] || [ "$version" = "(none)" ]; then as_root apt-get update -q; version=$(candidate); fi
   [ -n "$version" ] && [ "$version" != "(none)" ] || die "neither rustup nor apt (package rustc-web) can provide $TARGET"
   release=$(echo "$version" | cut -d. -f1,2)
-  llvm=$(apt-cache show "libstd-rust-web-$release=$version" | grep -oE 'libllvm[0-9]+' | head -n 1)
+  llvm=$(apt-cache show "libstd-rust-web-$release=$version" | grep -oE 'libllvm[0-9]+' | sed -n 1p)
   (
     cd "$DIR/deb"
     apt-get download "rustc-web=$version" "libstd-rust-web-$release=$version" "libstd-rust-web-dev=$version" \
