@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 /// The most OSDs a change may make room for: ten times what monitors allow unless told otherwise (`mon_max_osd`).
 pub const MAX_OSDS: u32 = 100_000;
 
+/// Memory that a map needs for each OSD it has room for, in bytes, whether there is such an OSD or not; its addresses come on top.
+pub const BYTES_PER_OSD: usize = size_of::<Osd>() + size_of::<u32>();
+
 /// A change that cannot be applied. The map is what it was before.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {

@@ -24,7 +24,7 @@ mod osd;
 mod placement;
 mod pool;
 
-pub use apply::{ApplyError, MAX_OSDS};
+pub use apply::{ApplyError, BYTES_PER_OSD, MAX_OSDS};
 pub use ids::{NO_SHARD, PgId, RawPg, SpgId};
 pub use placement::Placement;
 pub use pool::{Pool, PoolKind};

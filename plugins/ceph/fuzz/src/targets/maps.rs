@@ -7,13 +7,19 @@ use wasmount_ceph::crush::CrushMap;
 use wasmount_ceph::encoding::Decoder;
 use wasmount_ceph::mon::MonMap;
 use wasmount_ceph::osd::MapMessage;
-use wasmount_ceph::osdmap::{OsdMap, PgId};
+use wasmount_ceph::osdmap::{BYTES_PER_OSD, MAX_OSDS, OsdMap, PgId};
 
 use crate::seeds::fixture;
 
 /// The recorded life of a small cluster: one full map, and all changes after it.
 const STORY: &str = "maps/story.mosdmap";
 const STORY_VERSION: u16 = 4;
+
+/// `ceph osd setmaxosd` is a change of a few bytes that makes room for any number of OSDs that a client puts up with.
+pub(super) const OSD_TABLES: usize = MAX_OSDS as usize * BYTES_PER_OSD;
+
+/// Version of the outermost structure of a change that has no checksum: with one, no change that was changed would be read.
+const WITHOUT_CHECKSUM: u8 = 7;
 
 pub(super) fn monmap(input: &[u8]) {
     if let Ok(map) = MonMap::decode(input) {
@@ -75,20 +81,22 @@ pub(super) fn incremental(input: &[u8]) {
     }
 }
 
-/// Every change of the story, told to be the first one: epoch and fsid must fit before anything else is looked at.
+/// Every change of the story as it is, and as it would be if it were the first one: epoch and fsid must fit before anything else is
+/// looked at.
 pub(super) fn incremental_seeds() -> Result<Vec<Vec<u8>>> {
     let story = fixture(STORY)?;
     let message = MapMessage::decode(STORY_VERSION, &story)?;
     let next = first_map().context("the first map")?.epoch + 1;
     let mut seeds = Vec::new();
     for (epoch, change) in &message.incrementals {
-        let mut change = change.to_vec();
+        let mut first = change.to_vec();
         // The epoch follows two section heads of six bytes each and the fsid.
-        let place = change.get_mut(28..32).context("a change that is too short")?;
+        let place = first.get_mut(28..32).context("a change that is too short")?;
         if *place == epoch.to_le_bytes() {
             place.copy_from_slice(&next.to_le_bytes());
+            first[0] = WITHOUT_CHECKSUM;
         }
-        seeds.push(change);
+        seeds.extend([change.to_vec(), first]);
     }
     Ok(seeds)
 }

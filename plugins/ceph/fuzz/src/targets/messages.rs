@@ -56,7 +56,7 @@ pub(super) fn osd(input: &[u8]) {
             for count in 1..=4 {
                 let mut asked = asked();
                 asked.truncate(count);
-                drop(std::hint::black_box(reply.results(&asked, Some(&data))));
+                drop(std::hint::black_box(reply.results(&asked, Some(data.clone()))));
             }
         }
         1 => drop(MapMessage::decode(input.number(), input.rest())),
