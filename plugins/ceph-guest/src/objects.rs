@@ -187,6 +187,34 @@ pub fn body(parts: Vec<Part<HostBytes>>) -> Result<Body> {
     Body::assemble(parts.into_iter().map(piece).collect::<Result<_>>()?)
 }
 
+/// Most pieces of a body, as the host has it.
+const MOST_PIECES: usize = 1024;
+
+/// [`body`] of more parts than a body may have: then the host copies them together, so many at a time.
+///
+/// # Errors
+/// As for [`body`].
+pub async fn long_body(parts: Vec<Part<HostBytes>>) -> Result<Body> {
+    if parts.len() <= MOST_PIECES {
+        return body(parts);
+    }
+    let mut pieces = Vec::new();
+    for batch in batches(parts) {
+        let together = body(batch)?.collect(u32::MAX).await?;
+        pieces.push(wasmount_sdk::Piece::Buffer(together));
+    }
+    Body::assemble(pieces)
+}
+
+/// At most [`MOST_PIECES`] each, in order.
+fn batches<T>(all: Vec<T>) -> impl Iterator<Item = Vec<T>> {
+    let mut rest = all.into_iter();
+    std::iter::from_fn(move || {
+        let batch: Vec<T> = rest.by_ref().take(MOST_PIECES).collect();
+        (!batch.is_empty()).then_some(batch)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -270,6 +298,16 @@ mod tests {
             })
             .collect();
         assert_eq!(found, [(Some(0), 6), (Some(6), 2), (None, 4 + 6 + 5)]);
+    }
+
+    #[test]
+    fn no_batch_is_more_than_a_body() {
+        for count in [0, 1, MOST_PIECES, MOST_PIECES + 1, 3 * MOST_PIECES] {
+            let found: Vec<Vec<usize>> = batches((0..count).collect()).collect();
+            assert!(found.iter().all(|batch| (1..=MOST_PIECES).contains(&batch.len())));
+            assert_eq!(found.len(), count.div_ceil(MOST_PIECES));
+            assert!(found.into_iter().flatten().eq(0..count));
+        }
     }
 
     #[test]

@@ -14,13 +14,13 @@ pub trait Payload: Sized + 'static {
         self.len() == 0
     }
 
-    /// A part, sharing the memory; `None` if it does not lie inside.
+    /// A part, sharing the memory; `None` if it does not lie inside, or if whoever keeps the bytes keeps no more parts.
     fn slice(&self, offset: usize, length: usize) -> Option<Self>;
 
     /// The same bytes once more.
     fn share(&self) -> Self;
 
-    /// A copy of a part; `None` if it does not lie inside.
+    /// A copy of a part; `None` if it does not lie inside, or cannot be had.
     fn copy_out(&self, offset: usize, length: usize) -> Option<Vec<u8>>;
 
     /// The raw CRC-32C register after these bytes, started from `register`, without inversion before or after: Ceph's `ceph_crc32c`

@@ -178,7 +178,7 @@ fn answers_are_cut_into_the_outputs_that_were_asked_for() {
                 continue;
             };
             let reply = Reply::decode(header.version, header.compat, &frame.front).unwrap();
-            let results = reply.results(ops, frame.data.as_ref()).unwrap();
+            let results = reply.results(ops, frame.data.clone()).unwrap();
             answers += 1;
             for (op, result) in ops.iter().zip(&results) {
                 match (op, &result.output) {

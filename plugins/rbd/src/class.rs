@@ -148,7 +148,9 @@ impl ParentSpec {
 pub enum Purpose {
     /// By a user, with a name of theirs.
     User,
-    /// For a group, the trash, a mirror or anything newer: not by that name.
+    /// For nothing any more: its user has removed it. It is kept as long as it has clones of the newer kind, which it counts.
+    Trash,
+    /// For a group, a mirror or anything newer: not by that name.
     Other(u32),
 }
 
@@ -165,6 +167,8 @@ pub struct SnapshotInfo {
     pub size: u64,
     /// When it was taken.
     pub created: UTime,
+    /// Clones of the newer kind: those that do not need it to be protected.
+    pub children: u32,
 }
 
 impl SnapshotInfo {
@@ -177,9 +181,18 @@ impl SnapshotInfo {
         let id = body.u64()?;
         let purpose = match body.section("SnapshotNamespace", 1)?.body.u32()? {
             0 => Purpose::User,
+            2 => Purpose::Trash,
             other => Purpose::Other(other),
         };
-        Ok(Self { id, purpose, name: body.string()?, size: body.u64()?, created: UTime::decode(&mut body)? })
+        let (name, size) = (body.string()?, body.u64()?);
+        Ok(Self { id, purpose, name, size, created: UTime::decode(&mut body)?, children: body.u32()? })
+    }
+
+    /// Whether its bytes may be gone. Who removes a snapshot puts it into the trash first, gives its bytes up if it has no clones, and
+    /// removes its record at last (`SnapshotRemoveRequest` of librbd).
+    #[must_use]
+    pub fn may_be_gone(&self) -> bool {
+        self.purpose == Purpose::Trash && self.children == 0
     }
 }
 
@@ -247,6 +260,13 @@ mod tests {
         let base = SnapshotInfo::decode(&answer).unwrap();
         assert_eq!((base.id, base.purpose, &*base.name, base.size), (4, Purpose::User, "base", 128 << 20));
         assert_eq!(base.created.seconds, 0x6b00_cb25);
+        assert_eq!((base.children, base.may_be_gone()), (0, false));
+        // The same in the trash, without a clone and with one.
+        answer[20] = 2;
+        assert!(SnapshotInfo::decode(&answer).unwrap().may_be_gone());
+        let children = answer.len() - 4;
+        answer[children] = 1;
+        assert!(!SnapshotInfo::decode(&answer).unwrap().may_be_gone());
         assert_eq!((is_protected(&[0]), is_protected(&[2])), (Ok(false), Ok(true)));
     }
 }

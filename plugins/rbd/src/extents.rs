@@ -28,19 +28,46 @@ pub struct Stretch {
 /// What is at `offset`, and how far that reaches inside `length` bytes, which lie inside the image.
 ///
 /// # Errors
-/// [`ImageError::Beyond`]: they do not; what failed of the requests.
+/// [`ImageError::Beyond`]: they do not; [`ImageError::Removed`]: it is a snapshot, or sees through to one, that was removed; what failed of
+/// the requests.
 pub async fn next<R: Rados>(
     rados: &R,
     image: &Image,
     offset: u64,
     length: u64,
 ) -> Result<Stretch, ImageError> {
-    image.look(rados, true).await?;
-    let end = offset.saturating_add(length);
-    if length == 0 || end > image.size() {
-        return Err(ImageError::Beyond { offset, end, size: image.size() });
+    loop {
+        image.look(rados).await?;
+        let (end, size) = (offset.saturating_add(length), image.size());
+        if length == 0 || end > size {
+            return Err(ImageError::Beyond { offset, end, size });
+        }
+        let overlaps = || -> Vec<u64> { image.chain().map(Image::overlap).collect() };
+        let before = overlaps();
+        let found = stretch(rados, image, offset, length).await?;
+        // Data is always a right answer.
+        if !found.hole {
+            return Ok(found);
+        }
+        let witnesses: Vec<&Image> = witnesses(image, offset).collect();
+        let mut confirmed = Ok(());
+        // From the bottom up, because a parent is removed after its clone was cut off from it, never before.
+        for image in witnesses.into_iter().rev() {
+            confirmed = image.confirm(rados).await.and(confirmed);
+        }
+        // If one of them was cut off meanwhile, it may have objects now that it did not have before.
+        if overlaps() == before {
+            return confirmed.map(|()| found);
+        }
     }
-    stretch(rados, image, offset, length).await
+}
+
+/// The images whose missing objects make the hole at `offset`, as far as they may be missing for another reason.
+fn witnesses(image: &Image, offset: u64) -> impl Iterator<Item = &Image> {
+    let mut seen_through = true;
+    let chain =
+        image.chain().take_while(move |image| std::mem::replace(&mut seen_through, image.overlap() > offset));
+    chain.filter(|image| image.must_confirm())
 }
 
 async fn stretch<R: Rados>(
@@ -109,9 +136,6 @@ async fn below<R: Rados>(rados: &R, image: &Image, offset: u64, length: u64) -> 
 
 /// Whether an object exists.
 async fn look<R: Rados>(rados: &R, image: &Image, object: u64) -> Result<(u64, bool), ImageError> {
-    if !image.may_exist(object) {
-        return Ok((object, false));
-    }
     match rados.exec(image.data(), &image.object(object), image.snap(), vec![Op::Stat]).await {
         Ok(_) => Ok((object, true)),
         Err(RadosError::NotFound) => Ok((object, false)),

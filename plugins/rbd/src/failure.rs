@@ -33,6 +33,17 @@ pub enum ImageError {
         /// Why not.
         why: Box<ImageError>,
     },
+    /// A snapshot whose bytes were needed was removed meanwhile.
+    #[error("snapshot id {snap} of image id {image} was removed")]
+    Removed {
+        /// Id of its image.
+        image: String,
+        /// Its id.
+        snap: u64,
+    },
+    /// The name by which it was opened is another image's now, or nobody's.
+    #[error("it was renamed or removed: its name leads to it no longer")]
+    Renamed,
     /// The range is not inside the image.
     #[error("bytes {offset} to {end} are beyond its size of {size} bytes")]
     Beyond {
@@ -91,6 +102,7 @@ impl Scene {
                 let inner = self.error("", why);
                 Error { message: format!("{what}: {error}"), ..inner }
             }
+            ImageError::Removed { .. } | ImageError::Renamed => say(ErrorKind::Stale, error.to_string()),
             ImageError::Beyond { .. } => say(ErrorKind::OutOfRange, error.to_string()),
         }
     }
@@ -164,6 +176,8 @@ mod tests {
         assert!(refused.message.contains("unknown feature (bit 40)"), "{}", refused.message);
         let beyond = ImageError::Beyond { offset: 1, end: 2, size: 1 };
         assert_eq!(error(beyond).kind, ErrorKind::OutOfRange);
+        assert_eq!(error(ImageError::Renamed).kind, ErrorKind::Stale);
+        assert_eq!(error(ImageError::Removed { image: "abc".into(), snap: 5 }).kind, ErrorKind::Stale);
     }
 
     #[test]

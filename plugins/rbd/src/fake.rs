@@ -15,11 +15,16 @@ type Answers = HashMap<(String, Vec<u8>), Vec<u8>>;
 /// Pool, namespace, image id and snapshot of a parent.
 type Parent = (i64, &'static str, &'static str, u64);
 
+/// What somebody else does to the cluster.
+type Deed = Box<dyn FnOnce(&Fake)>;
+
 /// See the [module](self).
 #[derive(Default)]
 pub(crate) struct Fake {
     data: RefCell<HashMap<(Object, u64), Bytes>>,
     answers: RefCell<HashMap<Object, Answers>>,
+    /// What happens after the next answer about an object whose name begins so.
+    deeds: RefCell<Vec<(String, Deed)>>,
     /// Names of the objects that were asked for, in order.
     pub(crate) asked: RefCell<Vec<String>>,
     pub(crate) clock_ms: Cell<u64>,
@@ -31,6 +36,12 @@ pub(crate) fn place(pool: i64, namespace: &str) -> Place {
 
 fn object(place: &Place, name: &str) -> Object {
     (place.pool, place.namespace.clone(), name.into())
+}
+
+fn encoded(write: impl FnOnce(&mut Encoder)) -> Vec<u8> {
+    let mut encoder = Encoder::new();
+    write(&mut encoder);
+    encoder.finish()
 }
 
 fn hex(text: &str) -> Vec<u8> {
@@ -79,13 +90,12 @@ impl Fake {
         self.data.borrow_mut().insert((object(place, name), snap), Bytes::copy_from_slice(bytes));
     }
 
+    pub(crate) fn has(&self, place: &Place, name: &str, snap: u64) -> bool {
+        self.data.borrow().contains_key(&(object(place, name), snap))
+    }
+
     /// Makes the header of an image with prefix `rbd_data.ID`, as of `snap`.
     pub(crate) fn add_image(&self, place: &Place, id: &str, snap: u64, spec: &Spec) {
-        let encoded = |write: &dyn Fn(&mut Encoder)| {
-            let mut encoder = Encoder::new();
-            write(&mut encoder);
-            encoder.finish()
-        };
         let of_snap = snap.to_le_bytes().to_vec();
         let header = format!("rbd_header.{id}");
         let answer = |method: &str, input: Vec<u8>, write: &dyn Fn(&mut Encoder)| {
@@ -97,7 +107,7 @@ impl Fake {
         answer("get_features", [of_snap.clone(), vec![1]].concat(), &|e| {
             e.u64(spec.features).u64(spec.features & 0x883);
         });
-        answer("get_flags", of_snap.clone(), &|e| {
+        answer("get_flags", of_snap, &|e| {
             e.u64(spec.flags);
         });
         answer("get_object_prefix", vec![], &|e| {
@@ -112,17 +122,88 @@ impl Fake {
                 body.i64(pool).blob(namespace).blob(image).u64(snap);
             });
         });
-        answer("parent_overlap_get", of_snap, &|e| {
-            e.bool(spec.parent.is_some());
-            if let Some((_, overlap)) = spec.parent {
-                e.u64(overlap);
-            }
-        });
+        self.set_overlap(place, id, snap, spec.parent.map(|(_, overlap)| overlap));
+        if snap != snap::HEAD {
+            self.set_purpose(place, id, snap, 0, 0);
+        }
         if let Some((unit, count)) = spec.stripes {
             answer("get_stripe_unit_count", vec![], &|e| {
                 e.u64(unit).u64(count);
             });
         }
+    }
+
+    /// How much is seen through to the parent; `None`: it was flattened.
+    pub(crate) fn set_overlap(&self, place: &Place, id: &str, snap: u64, overlap: Option<u64>) {
+        let output = encoded(|e| {
+            e.bool(overlap.is_some());
+            if let Some(overlap) = overlap {
+                e.u64(overlap);
+            }
+        });
+        let input = snap.to_le_bytes().to_vec();
+        self.answer(place, &format!("rbd_header.{id}"), "parent_overlap_get", input, output);
+    }
+
+    /// What a snapshot is for, as a number (2: the trash), and how many clones it counts.
+    pub(crate) fn set_purpose(&self, place: &Place, id: &str, snap: u64, purpose: u32, children: u32) {
+        let header = object(place, &format!("rbd_header.{id}"));
+        let input = snap.to_le_bytes().to_vec();
+        let mut answers = self.answers.borrow_mut();
+        let answers = answers.get_mut(&header).unwrap();
+        // Behind the order.
+        let size = answers[&("get_size".into(), input.clone())][1..].to_vec();
+        let output = encoded(|e| {
+            e.section(1, 1, |body| {
+                body.u64(snap).section(1, 1, |namespace| {
+                    namespace.u32(purpose);
+                });
+                body.blob("snapshot").raw(&size).zeros(8).u32(children);
+            });
+        });
+        answers.insert(("snapshot_get".into(), input), output);
+    }
+
+    /// `rbd snap rm`, after the OSDs have dropped what only this snapshot had.
+    pub(crate) fn remove_snapshot(&self, place: &Place, id: &str, snap: u64) {
+        let of_snap = snap.to_le_bytes();
+        let header = object(place, &format!("rbd_header.{id}"));
+        if let Some(answers) = self.answers.borrow_mut().get_mut(&header) {
+            answers.retain(|(_, input), _| !input.starts_with(&of_snap));
+        }
+        self.drop_objects(place, id, snap);
+    }
+
+    /// The objects of a snapshot are gone.
+    pub(crate) fn drop_objects(&self, place: &Place, id: &str, snap: u64) {
+        let prefix = format!("rbd_data.{id}.");
+        let kept = |(pool, namespace, name): &Object, of: u64| {
+            (*pool, namespace) != (place.pool, &place.namespace) || !name.starts_with(&prefix) || of != snap
+        };
+        self.data.borrow_mut().retain(|(object, of), _| kept(object, *of));
+    }
+
+    /// The header of an image is gone.
+    pub(crate) fn remove_image(&self, place: &Place, id: &str) {
+        self.answers.borrow_mut().remove(&object(place, &format!("rbd_header.{id}")));
+    }
+
+    /// The id behind a name.
+    pub(crate) fn name(&self, place: &Place, name: &str, id: Option<&str>) {
+        let name = format!("rbd_id.{name}");
+        self.answers.borrow_mut().remove(&object(place, &name));
+        if let Some(id) = id {
+            let output = encoded(|e| {
+                e.blob(id);
+            });
+            self.answer(place, &name, "get_id", vec![], output);
+        }
+    }
+
+    /// Does something after the next answer about an object whose name begins so, as if somebody else had done it then. One answer, one
+    /// deed.
+    pub(crate) fn after(&self, object: &str, deed: impl FnOnce(&Self) + 'static) {
+        self.deeds.borrow_mut().push((object.into(), Box::new(deed)));
     }
 
     /// Makes an object map: one state for each object.
@@ -185,7 +266,13 @@ impl Rados for Fake {
             let output = Fake::exec(self, place, object, snap, op)?;
             Ok(OpResult { result: 0, output })
         });
-        results.collect()
+        let results = results.collect();
+        let due = self.deeds.borrow().iter().position(|(of, _)| object.starts_with(of));
+        if let Some(due) = due {
+            let (_, deed) = self.deeds.borrow_mut().remove(due);
+            deed(self);
+        }
+        results
     }
 
     fn monotonic_ms(&self) -> u64 {

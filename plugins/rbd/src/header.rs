@@ -6,7 +6,7 @@ use crate::features::Features;
 use crate::layout::layout;
 use crate::rados::{Place, Rados, bytes};
 use wasmount_ceph::encoding::Decoder;
-use wasmount_ceph::osd::{Op, OpResult};
+use wasmount_ceph::osd::{Op, OpResult, snap};
 use wasmount_ceph::rados::RadosError;
 use wasmount_ceph::striper::Layout;
 use wasmount_ceph::types::UTime;
@@ -101,19 +101,43 @@ impl Header {
     }
 }
 
-/// Size of an image now, and how much of it is seen through to its parent.
+/// What may change while an image or a snapshot is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Size.
+    pub size: u64,
+    /// How much of it is seen through to the parent.
+    pub overlap: u64,
+}
+
+/// The shape of a live image now.
 ///
 /// # Errors
 /// `NotFound`: there is no such image.
-pub async fn size_and_overlap<R: Rados>(
+pub async fn live_shape<R: Rados>(rados: &R, place: &Place, id: &str) -> Result<Shape, ImageError> {
+    let ops = [class::get_size(snap::HEAD), class::parent_overlap_get(snap::HEAD)];
+    let [size, overlap] = exec(rados, place, &object(id), ops).await?;
+    Ok(Shape { size: class::size(bytes(&size))?.1, overlap: class::overlap(bytes(&overlap))? })
+}
+
+/// The shape of a snapshot now; `None`: it was removed, or is being removed.
+///
+/// # Errors
+/// The request failed.
+pub async fn snapshot_shape<R: Rados>(
     rados: &R,
     place: &Place,
     id: &str,
     snap: u64,
-) -> Result<(u64, u64), ImageError> {
-    let ops = [class::get_size(snap), class::parent_overlap_get(snap)];
-    let [size, overlap] = exec(rados, place, &object(id), ops).await?;
-    Ok((class::size(bytes(&size))?.1, class::overlap(bytes(&overlap))?))
+) -> Result<Option<Shape>, ImageError> {
+    let ops = [class::snapshot_get(snap), class::parent_overlap_get(snap)];
+    let [info, overlap] = match exec(rados, place, &object(id), ops).await {
+        Err(error) if error.is_not_found() => return Ok(None),
+        answer => answer?,
+    };
+    let info = SnapshotInfo::decode(bytes(&info))?;
+    let shape = Shape { size: info.size, overlap: class::overlap(bytes(&overlap))? };
+    Ok((!info.may_be_gone()).then_some(shape))
 }
 
 /// Size of an image, and when it was last changed if its writers tell.
@@ -166,7 +190,7 @@ async fn ask_about<R: Rados>(
     let ask = async |ids: &[u64]| -> Result<Vec<(SnapshotInfo, bool)>, ImageError> {
         let ops =
             ids.iter().flat_map(|id| [class::snapshot_get(*id), class::get_protection_status(*id)]).collect();
-        let results = checked(rados.exec(place, object, wasmount_ceph::osd::snap::HEAD, ops).await?)?;
+        let results = checked(rados.exec(place, object, snap::HEAD, ops).await?)?;
         let pairs = results.as_chunks::<2>().0.iter();
         pairs
             .map(|[info, protected]| {
@@ -198,7 +222,7 @@ pub(crate) async fn exec<R: Rados, const N: usize>(
     object: &str,
     ops: [Op<R::Payload>; N],
 ) -> Result<[OpResult<R::Payload>; N], ImageError> {
-    let results = rados.exec(place, object, wasmount_ceph::osd::snap::HEAD, ops.into()).await?;
+    let results = rados.exec(place, object, snap::HEAD, ops.into()).await?;
     checked(results)?.try_into().map_err(|results: Vec<_>| {
         let problem = format!("{} results for {N} operations", results.len());
         ImageError::Rados(wasmount_ceph::encoding::DecodeError::new("reply", problem).into())

@@ -3,8 +3,9 @@
 use crate::class::{self, ParentSpec};
 use crate::failure::ImageError;
 use crate::features::Features;
-use crate::header::{self, Header};
+use crate::header::{self, Header, Shape};
 use crate::object_map::{INVALID, ObjectMap};
+use crate::questions::Questions;
 use crate::rados::{Place, Rados, bytes};
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -37,17 +38,14 @@ pub struct Image {
     /// Which objects of a snapshot may exist. A live image's is loaded when it is needed.
     objects: Option<ObjectMap>,
     has_object_map: bool,
-    current: Cell<Current>,
-}
-
-/// What may change while a live image is open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Current {
-    size: u64,
-    /// How much of it is seen through to the parent.
-    overlap: u64,
-    /// When this was so, on the monotonic clock.
-    seen_ms: u64,
+    /// How much was seen through to the parent before `objects` was loaded.
+    first_overlap: u64,
+    /// Its shape, as it was last seen. That of a snapshot changes once: when it is cut off from its parent.
+    shape: Cell<Shape>,
+    /// When that was, on the monotonic clock.
+    seen_ms: Cell<u64>,
+    /// What its header says now; `None`: the snapshot was removed.
+    questions: Questions<Option<Shape>>,
 }
 
 impl Image {
@@ -110,7 +108,10 @@ impl Image {
             parent: None,
             objects,
             has_object_map,
-            current: Cell::new(Current { size: header.size, overlap: header.overlap, seen_ms }),
+            first_overlap: header.overlap,
+            shape: Cell::new(Shape { size: header.size, overlap: header.overlap }),
+            seen_ms: Cell::new(seen_ms),
+            questions: Questions::default(),
         };
         Ok((image, header.parent))
     }
@@ -118,19 +119,36 @@ impl Image {
     /// Size, as it was last seen.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.current.get().size
+        self.shape.get().size
     }
 
     /// How much of it is seen through to the parent, as it was last seen; 0 without a parent.
     #[must_use]
     pub fn overlap(&self) -> u64 {
-        if self.parent.is_some() { self.current.get().overlap } else { 0 }
+        if self.parent.is_some() { self.shape.get().overlap } else { 0 }
     }
 
     /// How it is cut into objects.
     #[must_use]
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// Where its header is.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Itself, and all below it, from the top down.
+    pub fn chain(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |image| image.parent.as_deref())
     }
 
     /// The snapshot below it.
@@ -172,7 +190,21 @@ impl Image {
     /// Whether an object may exist, as far as that is known without asking. Of a live image nothing is.
     #[must_use]
     pub fn may_exist(&self, object: u64) -> bool {
-        self.objects.as_ref().is_none_or(|map| map.may_exist(object))
+        self.stored_map().is_none_or(|map| map.may_exist(object))
+    }
+
+    /// The map of a snapshot, as long as it tells the truth: what is copied up from the parent comes into being in snapshots too. As
+    /// long as the parent is seen through to, that does not matter, since it has the same bytes; when the snapshot is cut off from it
+    /// (`rbd flatten`), everything is there that the map does not know.
+    fn stored_map(&self) -> Option<&ObjectMap> {
+        self.objects.as_ref().filter(|_| self.shape.get().overlap == self.first_overlap)
+    }
+
+    /// Whether it takes a [look](Self::confirm) to be sure that what no object was found for is a hole, or the parent's. Not so for a
+    /// live image without parent, nor for what the map of a snapshot without parent says.
+    #[must_use]
+    pub fn must_confirm(&self) -> bool {
+        self.overlap() > 0 || !(self.is_live() || self.stored_map().is_some())
     }
 
     /// Which objects may exist at this moment; `None` if there is no map that can be trusted.
@@ -183,8 +215,8 @@ impl Image {
     /// # Errors
     /// The request failed.
     pub async fn objects_now<R: Rados>(&self, rados: &R) -> Result<Option<Cow<'_, ObjectMap>>, ImageError> {
-        if let Some(map) = &self.objects {
-            return Ok(Some(Cow::Borrowed(map)));
+        if !self.is_live() {
+            return Ok(self.stored_map().map(Cow::Borrowed));
         }
         // The map tells the truth if it did before it was read and does so afterwards: it may be rebuilt meanwhile.
         if !self.has_object_map || !self.map_is_valid(rados).await? {
@@ -200,29 +232,48 @@ impl Image {
         Ok(class::read("get_flags", bytes(&flags), Decoder::u64)? & INVALID == 0)
     }
 
-    /// Looks at the size of a live image again, if the last look is not fresh or `now` is asked for.
+    /// Looks at a live image again, if the last look is not fresh.
     ///
     /// # Errors
     /// `NotFound`: the image was removed.
-    pub async fn look<R: Rados>(&self, rados: &R, now: bool) -> Result<(), ImageError> {
-        let seen_ms = rados.monotonic_ms();
-        let fresh = seen_ms < self.current.get().seen_ms.saturating_add(BELIEVED_MS);
-        if !self.is_live() || (fresh && !now) {
+    pub async fn look<R: Rados>(&self, rados: &R) -> Result<(), ImageError> {
+        let (now_ms, seen_ms) = (rados.monotonic_ms(), self.seen_ms.get());
+        if !self.is_live() || now_ms < seen_ms.saturating_add(BELIEVED_MS) {
             return Ok(());
         }
-        let before = self.current.get();
         // Others that come meanwhile do with what is known; this one's answer is for them too.
-        self.current.set(Current { seen_ms, ..before });
-        match header::size_and_overlap(rados, &self.place, &self.id, self.snap).await {
-            Ok((size, overlap)) => {
-                self.current.set(Current { size, overlap, seen_ms });
-                Ok(())
-            }
-            Err(error) => {
-                self.current.set(Current { seen_ms: before.seen_ms, ..self.current.get() });
-                Err(error)
-            }
+        self.seen_ms.set(now_ms);
+        let looked = self.confirm(rados).await;
+        if looked.is_err() {
+            self.seen_ms.set(seen_ms);
         }
+        looked
+    }
+
+    /// Asks what holds now. Whoever has found no object knows by that whether there was none: not in a snapshot that was removed, and
+    /// the bytes are the parent's only as far as it is [seen through to](Self::overlap) still.
+    ///
+    /// # Errors
+    /// [`ImageError::Removed`]: the snapshot was; `NotFound`: the live image was.
+    pub async fn confirm<R: Rados>(&self, rados: &R) -> Result<(), ImageError> {
+        match self.questions.ask(|| self.shape_now(rados)).await? {
+            Some(_) => Ok(()),
+            None => Err(ImageError::Removed { image: self.id.clone(), snap: self.snap }),
+        }
+    }
+
+    async fn shape_now<R: Rados>(&self, rados: &R) -> Result<Option<Shape>, ImageError> {
+        let now_ms = rados.monotonic_ms();
+        let shape = if self.is_live() {
+            Some(header::live_shape(rados, &self.place, &self.id).await?)
+        } else {
+            header::snapshot_shape(rados, &self.place, &self.id, self.snap).await?
+        };
+        if let Some(shape) = shape {
+            self.shape.set(shape);
+            self.seen_ms.set(now_ms);
+        }
+        Ok(shape)
     }
 }
 
@@ -243,3 +294,7 @@ async fn object_map<R: Rados>(
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+#[path = "image_tests.rs"]
+mod tests;

@@ -3,12 +3,16 @@
 use crate::failure::ImageError;
 use crate::image::Image;
 use crate::rados::Rados;
-use futures::future::{join_all, try_join, try_join_all};
+use futures::future::{join, join_all, try_join, try_join_all};
 use std::collections::HashMap;
 use std::pin::Pin;
 use wasmount_ceph::osd::Extent;
 use wasmount_ceph::striper::Piece;
 use wasmount_ceph_guest::objects::{self, Found, Part, Wanted};
+
+/// Most objects whose bytes are held for one read at a time, or not many more: each is a handle, of which the host gives a plugin 8192 for
+/// everything.
+const MOST_OBJECTS: u64 = 256;
 
 /// A stretch of the answer before the parent was asked.
 enum Slot<P> {
@@ -17,49 +21,87 @@ enum Slot<P> {
     Below(u64, u64),
 }
 
-/// Reads exactly this range of an image, in as few requests as there are objects under it, all at the same time.
+/// Reads exactly this range of an image, in as few requests as there are objects under it, all at the same time. Where objects are
+/// missing, one more request tells whether that means what it seems to.
 ///
 /// # Errors
-/// [`ImageError::Beyond`]: it is not inside the image; what failed of the requests.
+/// [`ImageError::Beyond`]: it is not inside the image; [`ImageError::Removed`]: it is a snapshot, or sees through to one, that was
+/// removed; what failed of the requests.
 pub async fn read<R: Rados>(
     rados: &R,
     image: &Image,
     offset: u64,
     length: u64,
 ) -> Result<Vec<Part<R::Payload>>, ImageError> {
+    loop {
+        // Each time around it has been cut off from its parent, or from a part of that: the objects are there now.
+        if let Some(parts) = attempt(rados, image, offset, length).await? {
+            return Ok(parts);
+        }
+    }
+}
+
+/// [`read`], if no less of the parent is seen through to at the end than at the beginning. If it is, an object may have been looked for
+/// before it was copied up, and the parent after it was cut off: then `None`.
+async fn attempt<R: Rados>(
+    rados: &R,
+    image: &Image,
+    offset: u64,
+    length: u64,
+) -> Result<Option<Vec<Part<R::Payload>>>, ImageError> {
+    let overlap = image.overlap();
     let pieces: Vec<Piece> = image.layout().pieces(offset, length).collect();
-    let wanted = objects::group(&pieces);
+    let possible: Vec<Piece> = pieces.iter().filter(|piece| image.may_exist(piece.object)).copied().collect();
+    let wanted = objects::group(&possible);
     // A live image may have shrunk, or been cut off from its parent: that is looked at now and then, beside the reading.
     let fetch = async {
         let answers = join_all(wanted.values().map(|wanted| fetch(rados, image, *wanted))).await;
         Ok(answers)
     };
-    let ((), answers) = try_join(image.look(rados, false), fetch).await?;
-    let end = offset.saturating_add(length);
-    if end > image.size() {
-        return Err(ImageError::Beyond { offset, end, size: image.size() });
-    }
+    let ((), answers) = try_join(image.look(rados), fetch).await?;
+    inside(image, offset, length)?;
     let mut found = HashMap::with_capacity(wanted.len());
     for (wanted, answer) in wanted.values().zip(answers) {
         found.insert(wanted.object, (wanted.offset, answer?));
     }
+    // The OSDs do not tell objects that a snapshot never had from those that went with it.
+    let mut doubtful = !image.is_live() && found.values().any(|(_, found)| found.is_none());
     let mut slots = Vec::with_capacity(pieces.len());
     for piece in &pieces {
         match found.get(&piece.object) {
             Some((start, Some(payload))) => {
                 slots.extend(Part::of(piece, *start, payload.as_ref()).map(Slot::Part))
             }
-            _ => missing(&mut slots, piece, image.overlap()),
+            _ => {
+                doubtful |= piece.file_offset < overlap;
+                missing(&mut slots, piece, overlap);
+            }
         }
     }
-    fill(rados, image, slots).await
+    if !doubtful {
+        return fill(rados, image, slots).await.map(Some);
+    }
+    // At the same time, since a parent looks for itself.
+    let (confirmed, parts) = join(image.confirm(rados), fill(rados, image, slots)).await;
+    confirmed?;
+    if matches!(parts, Err(ImageError::Removed { .. })) {
+        // It may have been removed because nobody sees through to it any more, just after it was seen through to.
+        image.confirm(rados).await?;
+    }
+    if image.overlap() != overlap {
+        return Ok(None);
+    }
+    inside(image, offset, length)?;
+    parts.map(Some)
+}
+
+fn inside(image: &Image, offset: u64, length: u64) -> Result<(), ImageError> {
+    let (end, size) = (offset.saturating_add(length), image.size());
+    if end > size { Err(ImageError::Beyond { offset, end, size }) } else { Ok(()) }
 }
 
 /// The bytes of a range of an object, fewer where it ends.
 async fn fetch<R: Rados>(rados: &R, image: &Image, wanted: Wanted) -> Result<Found<R::Payload>, ImageError> {
-    if !image.may_exist(wanted.object) {
-        return Ok(None);
-    }
     let name = image.object(wanted.object);
     let extent = Extent::new(wanted.offset, wanted.length);
     Ok(objects::fetch(rados, image.data(), &name, image.snap(), extent).await?)
@@ -106,6 +148,21 @@ async fn fill<R: Rados>(
         }
     }
     Ok(parts)
+}
+
+/// Ranges to read a range in, one after the other: one, unless the objects of the image, or of one below it, are very small.
+pub fn windows(image: &Image, offset: u64, length: u64) -> impl Iterator<Item = (u64, u64)> + use<> {
+    let smallest = image.chain().map(|image| image.layout().object_size()).min().unwrap_or(u64::MAX);
+    let most = smallest.saturating_mul(MOST_OBJECTS);
+    let end = offset.saturating_add(length);
+    let mut at = offset;
+    std::iter::from_fn(move || {
+        (at < end).then(|| {
+            let window = (at, most.min(end - at));
+            at += window.1;
+            window
+        })
+    })
 }
 
 type Reading<'a, P> = Pin<Box<dyn Future<Output = Result<Vec<Part<P>>, ImageError>> + 'a>>;

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use wasmount_ceph::osd::snap;
 
 const K: u64 = 4096;
+const MIB: u64 = 1 << 20;
 
 fn open(fake: &Fake, id: &str, snap: u64) -> Rc<Image> {
     block_on(Image::open(fake, place(1, ""), id.into(), snap)).unwrap()
@@ -136,8 +137,9 @@ fn a_snapshots_map_spares_requests() {
         fake.add_map(&here, "a", snap, &[1, 0, 2, 0]);
         fake.put(&here, &name("a", 2), snap, &[2; 4096]);
     }
-    // What the map says of a snapshot is believed; an invalid map, and any of a live image, are not.
-    for (snap, requests) in [(7, 2), (8, 4), (snap::HEAD, 4)] {
+    // What the map says of a snapshot is believed; an invalid map, and any of a live image, are not. Of a snapshot it is asked afterwards
+    // whether it is still there.
+    for (snap, requests) in [(7, 2 + 1), (8, 4 + 1), (snap::HEAD, 4)] {
         let image = open(&fake, "a", snap);
         fake.asked.borrow_mut().clear();
         let bytes = read_all(&fake, &image, 0, 4 * K);
@@ -151,17 +153,40 @@ fn a_snapshots_map_spares_requests() {
 #[test]
 fn a_live_image_is_looked_at_again() {
     let (fake, image) = chain();
-    // It was cut off from its parent and made smaller.
-    fake.add_image(&place(1, ""), "top", snap::HEAD, &Spec { size: 7 * K, ..Spec::default() });
-    assert_eq!(read_all(&fake, &image, 0, 1), [0xb0], "believed for a while");
+    // It was made smaller.
+    let spec = Spec { size: 7 * K, parent: Some(((1, "", "middle", 9), 4 * K)), ..Spec::default() };
+    fake.add_image(&place(1, ""), "top", snap::HEAD, &spec);
+    assert_eq!(read_all(&fake, &image, 5 * K, 1), [0x55]);
+    assert_eq!(image.size(), 8 * K, "believed for a while");
     fake.clock_ms.set(1000);
-    assert_eq!(read_all(&fake, &image, 0, 1), [0]);
+    assert_eq!(read_all(&fake, &image, 5 * K, 1), [0x55]);
     assert_eq!(image.size(), 7 * K);
     fake.asked.borrow_mut().clear();
-    read_all(&fake, &image, 0, 1);
+    read_all(&fake, &image, 5 * K, 1);
     assert_eq!(fake.asked.borrow().len(), 1, "not looked at again at once");
-    block_on(image.look(&fake, true)).unwrap();
-    assert_eq!(fake.asked.borrow().len(), 2);
+    block_on(image.confirm(&fake)).unwrap();
+    assert_eq!(fake.asked.borrow().len(), 2, "unless it matters");
+}
+
+#[test]
+fn very_small_objects_are_read_a_window_at_a_time() {
+    let fake = Fake::default();
+    let here = place(1, "");
+    fake.add_image(&here, "base", 5, &Spec { size: 64 * MIB, ..Spec::default() });
+    let parent = Some(((1, "", "base", 5), 64 * MIB));
+    fake.add_image(&here, "clone", 7, &Spec { size: 64 * MIB, order: 22, parent, ..Spec::default() });
+    fake.add_image(&here, "usual", 7, &Spec { size: 64 * MIB, order: 22, ..Spec::default() });
+    let found =
+        |id: &str, snap: u64| -> Vec<(u64, u64)> { windows(&open(&fake, id, snap), 512, 16 * MIB).collect() };
+    assert_eq!(found("usual", 7), [(512, 16 * MIB)]);
+    for small in [found("base", 5), found("clone", 7)] {
+        assert!(small.iter().all(|(_, length)| (1..=MOST_OBJECTS * K).contains(length)));
+        let end = small.iter().fold(512, |at, (offset, length)| {
+            assert_eq!(*offset, at);
+            at + length
+        });
+        assert_eq!(end, 512 + 16 * MIB);
+    }
 }
 
 proptest! {

@@ -4,6 +4,7 @@ use crate::csi::Pool;
 use crate::directory::{self, Entry};
 use crate::extents;
 use crate::failure::{ImageError, Scene, no_pool};
+use crate::handle::Handle;
 use crate::header;
 use crate::image::Image as OpenImage;
 use crate::options::{self, Config};
@@ -11,17 +12,15 @@ use crate::rados::Place;
 use crate::read;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::rc::Rc;
-use wasmount_ceph::osd::snap;
 use wasmount_ceph::rados::RadosError;
 use wasmount_ceph::types::UTime;
 use wasmount_ceph_guest::Client;
-use wasmount_ceph_guest::objects::body;
+use wasmount_ceph_guest::objects::long_body;
 use wasmount_ceph_guest::options::key::UserKey;
 use wasmount_sdk::task::until_given_up;
 use wasmount_sdk::{
     Access, BlockCapabilities, BlockOperations, BlockStore, Body, Description, Error, Extent, ExtentKind,
-    Geometry, Image, ImagePage, Info, Mount, Opened, Result, Snapshot, Timestamp, log,
+    Geometry, Image, ImagePage, Info, Mount, Opened, Piece, Result, Snapshot, Timestamp, log,
 };
 
 /// Longest wait for the cluster when a mount is opened. The host waits 30 s for the whole of it, and would not know the reason.
@@ -41,7 +40,7 @@ pub struct Rbd {
     scene: Scene,
     /// Only this image, and of it only this snapshot.
     only: Option<(String, Option<String>)>,
-    images: RefCell<BTreeMap<u64, Rc<OpenImage>>>,
+    images: RefCell<BTreeMap<u64, Handle>>,
     next_handle: Cell<u64>,
 }
 
@@ -115,7 +114,7 @@ impl BlockStore for Rbd {
                 Some((only, of)) if *only != image || of.is_some() => return Err(self.missing(&image)),
                 _ => (image.clone(), snapshot),
             };
-            let opened = self.open_by_name(&name, snapshot.as_deref()).await;
+            let opened = Handle::open(&self.client, &self.place, &name, snapshot.as_deref()).await;
             let opened = opened.map_err(|error| match &snapshot {
                 Some(snapshot) => self.failed(&format!("{name}@{snapshot}"), &error),
                 None => self.failed(&name, &error),
@@ -126,30 +125,24 @@ impl BlockStore for Rbd {
     }
 
     async fn refresh(&self, handle: u64) -> Result<Geometry> {
-        let image = self.image(handle)?;
+        let opened = self.handle(handle)?;
         until_given_up(async {
-            match image.look(&self.client, true).await {
-                Ok(()) => Ok(geometry(&image)),
-                Err(error) if error.is_not_found() => Err(Error::stale("the image was removed")),
-                Err(error) => Err(self.scene.error("looking at the image again", &error)),
-            }
+            let looked = opened.refresh(&self.client).await;
+            looked.map_err(|error| self.scene.error("looking at the image again", &error))?;
+            Ok(geometry(opened.image()))
         })
         .await
     }
 
     async fn read(&self, handle: u64, offset: u64, length: u32) -> Result<Body> {
-        let image = self.image(handle)?;
-        until_given_up(async {
-            let parts = read::read(&self.client, &image, offset, length.into()).await;
-            body(parts.map_err(|error| self.scene.error("reading", &error))?)
-        })
-        .await
+        let opened = self.handle(handle)?;
+        until_given_up(self.bytes(opened.image(), offset, length.into())).await
     }
 
     async fn next_extent(&self, handle: u64, offset: u64, length: u64) -> Result<Extent> {
-        let image = self.image(handle)?;
+        let opened = self.handle(handle)?;
         until_given_up(async {
-            let found = extents::next(&self.client, &image, offset, length).await;
+            let found = extents::next(&self.client, opened.image(), offset, length).await;
             let found = found.map_err(|error| self.scene.error("looking for holes", &error))?;
             let kind = if found.hole { ExtentKind::Hole } else { ExtentKind::Data };
             Ok(Extent { kind, length: found.length })
@@ -253,21 +246,24 @@ impl Rbd {
         Ok(found.into_iter().map(snapshot).collect())
     }
 
-    async fn open_by_name(&self, image: &str, snapshot: Option<&str>) -> Result<Rc<OpenImage>, ImageError> {
-        let id = header::id_of(&self.client, &self.place, image).await?;
-        let snap = match snapshot {
-            None => snap::HEAD,
-            Some(snapshot) => {
-                let found = header::snapshots(&self.client, &self.place, &id).await?;
-                let found = found.into_iter().find(|(info, _)| info.name == snapshot);
-                found.ok_or(RadosError::NotFound)?.0.id
+    /// The bytes of a range as they come from the OSDs; where they are in so many small objects that there are several windows, those
+    /// of each are put together in the host before the next ones are asked for.
+    async fn bytes(&self, image: &OpenImage, offset: u64, length: u64) -> Result<Body> {
+        let mut windows = read::windows(image, offset, length).peekable();
+        let mut pieces = Vec::new();
+        while let Some((offset, length)) = windows.next() {
+            let parts = read::read(&self.client, image, offset, length).await;
+            let body = long_body(parts.map_err(|error| self.scene.error("reading", &error))?).await?;
+            if pieces.is_empty() && windows.peek().is_none() {
+                return Ok(body);
             }
-        };
-        OpenImage::open(&self.client, self.place.clone(), id, snap).await
+            pieces.push(Piece::Buffer(body.collect(MAX_TRANSFER).await?));
+        }
+        Body::assemble(pieces)
     }
 
     /// Gives an open image a handle.
-    fn keep(&self, image: Rc<OpenImage>) -> Result<Opened> {
+    fn keep(&self, opened: Handle) -> Result<Opened> {
         let mut images = self.images.borrow_mut();
         if images.len() >= MOST_OPEN {
             return Err(Error::new(
@@ -277,14 +273,15 @@ impl Rbd {
         }
         let handle = self.next_handle.get();
         self.next_handle.set(handle.wrapping_add(1));
-        let opened = Opened { handle, geometry: geometry(&image), version: image.version() };
-        images.insert(handle, image);
-        Ok(opened)
+        let image = opened.image();
+        let (geometry, version) = (geometry(image), image.version());
+        images.insert(handle, opened);
+        Ok(Opened { handle, geometry, version })
     }
 
-    fn image(&self, handle: u64) -> Result<Rc<OpenImage>> {
-        let image = self.images.borrow().get(&handle).cloned();
-        image.ok_or_else(|| Error::stale(format!("handle {handle} is not open")))
+    fn handle(&self, handle: u64) -> Result<Handle> {
+        let opened = self.images.borrow().get(&handle).cloned();
+        opened.ok_or_else(|| Error::stale(format!("handle {handle} is not open")))
     }
 
     fn missing(&self, image: &str) -> Error {

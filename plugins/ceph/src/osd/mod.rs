@@ -21,7 +21,7 @@ pub use locator::{Locator, Redirect};
 pub use map::MapMessage;
 pub use op::{Extent, Op};
 pub use output::{OmapKeys, OmapVals, Stat};
-pub use reply::{OpResult, Output, Reply};
+pub use reply::{OpResult, Output, OutputError, Reply};
 pub use request::{Request, SnapContext};
 
 /// Numbers of messages (`CEPH_MSG_*` of `include/ceph_fs.h`).

@@ -58,6 +58,17 @@ pub enum Output<P> {
     },
 }
 
+/// Why a reply has no results.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OutputError {
+    /// The reply does not fit the request, or the data does not fit the reply.
+    #[error(transparent)]
+    Malformed(#[from] DecodeError),
+    /// Whoever keeps the data gave no part of it, although the part is there: it gives so many at a time, and no more.
+    #[error("no more parts of answers can be held at once")]
+    Refused,
+}
+
 impl Reply {
     /// Reads the front of a message of this version.
     ///
@@ -98,38 +109,35 @@ impl Reply {
     /// Cuts the message's data into the outputs of the operations that were asked for.
     ///
     /// # Errors
-    /// The reply does not fit the request, or the data does not fit the reply.
+    /// What does not fit, or that a part of the data was [refused](OutputError::Refused).
     pub fn results<P: Payload>(
         &self,
         asked: &[Op<P>],
-        data: Option<&P>,
-    ) -> Result<Vec<OpResult<P>>, DecodeError> {
+        data: Option<P>,
+    ) -> Result<Vec<OpResult<P>>, OutputError> {
         let wrong = |problem: String| DecodeError::new("MOSDOpReply", problem);
-        let available = data.map_or(0, Payload::len);
+        let available = data.as_ref().map_or(0, Payload::len);
         // An OSD that refuses a request as a whole may leave the operations out.
         if self.operations.len() != asked.len() && !(self.operations.is_empty() && self.result < 0) {
-            return Err(wrong(format!("{} results for {} operations", self.operations.len(), asked.len())));
+            return Err(
+                wrong(format!("{} results for {} operations", self.operations.len(), asked.len())).into()
+            );
         }
         let total = self.operations.iter().try_fold(0_usize, |sum, (length, _)| sum.checked_add(*length));
         if total.is_none_or(|total| total > available) {
-            return Err(wrong(format!("outputs are longer than the {available} bytes of data")));
+            return Err(wrong(format!("outputs are longer than the {available} bytes of data")).into());
         }
-        // One copy for all is cheaper than one for each, where a copy crosses a border.
-        let small = asked.iter().all(|op| !matches!(op, Op::Read(_) | Op::SparseRead(_)));
-        let copied = if small { data.and_then(|data| data.copy_out(0, available)) } else { None };
+        let mut data = Data::new(asked, data)?;
         let mut offset = 0;
         let mut results = Vec::with_capacity(asked.len());
         for (op, &(length, result)) in asked.iter().zip(&self.operations) {
-            let output = match (op, data) {
-                (Op::Read(_), Some(data)) if length > 0 => Output::Payload(data.slice(offset, length)),
-                (Op::Read(_), _) => Output::Payload(None),
-                (Op::SparseRead(_), Some(data)) if length > 0 => sparse(data, offset, length)?,
-                (Op::SparseRead(_), _) => Output::Sparse { extents: Vec::new(), data: None },
-                (_, Some(data)) if length > 0 => Output::Bytes(match &copied {
-                    Some(copied) => copied.get(offset..offset + length).unwrap_or_default().to_vec(),
-                    None => data.copy_out(offset, length).unwrap_or_default(),
-                }),
-                _ => Output::Bytes(Vec::new()),
+            let output = match op {
+                Op::Read(_) if length == 0 => Output::Payload(None),
+                Op::Read(_) => Output::Payload(Some(data.cut(offset, length)?)),
+                Op::SparseRead(_) if length == 0 => Output::Sparse { extents: Vec::new(), data: None },
+                Op::SparseRead(_) => sparse(&mut data, offset, length)?,
+                _ if length == 0 => Output::Bytes(Vec::new()),
+                _ => Output::Bytes(data.copy(offset, length)?),
             };
             results.push(OpResult { result, output });
             offset += length;
@@ -138,34 +146,71 @@ impl Reply {
     }
 }
 
+/// The data of a reply, being cut up. What is asked of it lies inside.
+struct Data<P> {
+    payload: Option<P>,
+    /// All of it, where it is small.
+    copied: Option<Vec<u8>>,
+}
+
+impl<P: Payload> Data<P> {
+    fn new(asked: &[Op<P>], payload: Option<P>) -> Result<Self, OutputError> {
+        // One copy for all is cheaper than one for each, where a copy crosses a border.
+        let small = asked.iter().all(|op| !matches!(op, Op::Read(_) | Op::SparseRead(_)));
+        let copied = match &payload {
+            Some(payload) if small => Some(payload.copy_out(0, payload.len()).ok_or(OutputError::Refused)?),
+            _ => None,
+        };
+        Ok(Self { payload, copied })
+    }
+
+    /// A part that stays where it is. All of the data is given away as it is: a part would be one thing more to keep.
+    fn cut(&mut self, offset: usize, length: usize) -> Result<P, OutputError> {
+        let whole = self.payload.take_if(|payload| offset == 0 && length == payload.len());
+        let part = || self.payload.as_ref().and_then(|payload| payload.slice(offset, length));
+        whole.or_else(part).ok_or(OutputError::Refused)
+    }
+
+    /// A copy of a part.
+    fn copy(&self, offset: usize, length: usize) -> Result<Vec<u8>, OutputError> {
+        let part = match &self.copied {
+            Some(copied) => copied.get(offset..offset + length).map(<[u8]>::to_vec),
+            None => self.payload.as_ref().and_then(|payload| payload.copy_out(offset, length)),
+        };
+        part.ok_or(OutputError::Refused)
+    }
+}
+
 /// The output of a sparse read: a list of extents, then the length of all pieces, then the pieces.
-fn sparse<P: Payload>(data: &P, offset: usize, length: usize) -> Result<Output<P>, DecodeError> {
-    let copy = |at: usize, length: usize| {
-        data.copy_out(at, length).ok_or_else(|| DecodeError::new("sparse read", "outside of the data"))
+fn sparse<P: Payload>(data: &mut Data<P>, offset: usize, length: usize) -> Result<Output<P>, OutputError> {
+    /// The two lengths, of the list and of the pieces.
+    const LENGTHS: usize = 8;
+    let wrong = |problem: String| DecodeError::new("sparse read", problem);
+    let Some(room) = length.checked_sub(LENGTHS) else {
+        return Err(wrong(format!("an output of {length} bytes")).into());
     };
-    let head = copy(offset, length.min(4))?;
-    let count = Decoder::new("sparse read", &head).u32()? as usize;
-    let Some(table) = count.checked_mul(16).filter(|table| *table <= length.saturating_sub(8)) else {
-        return Err(DecodeError::new("sparse read", format!("{count} extents in {length} bytes")));
+    let count = Decoder::new("sparse read", &data.copy(offset, 4)?).u32()? as usize;
+    let Some(table) = count.checked_mul(16).filter(|table| *table <= room) else {
+        return Err(wrong(format!("{count} extents in {length} bytes")).into());
     };
-    let table_bytes = copy(offset + 4, table + 4)?;
+    let table_bytes = data.copy(offset + 4, table + 4)?;
     let mut decoder = Decoder::new("sparse read", &table_bytes);
     let mut extents = Vec::with_capacity(count);
     let (mut total, mut end) = (0_u64, 0_u64);
     for _ in 0..count {
         let (start, size) = (decoder.u64()?, decoder.u64()?);
         if start < end {
-            return Err(decoder.error("extents that overlap or go back"));
+            return Err(decoder.error("extents that overlap or go back").into());
         }
         end = start.checked_add(size).ok_or_else(|| decoder.error("an extent beyond all numbers"))?;
         total = total.checked_add(size).ok_or_else(|| decoder.error("extents beyond all numbers"))?;
         extents.push((start, size));
     }
     let pieces = decoder.u32()? as usize;
-    if pieces as u64 != total || Some(pieces) != length.checked_sub(table + 8) {
-        return Err(decoder.error(format_args!("{pieces} bytes of pieces, extents of {total}")));
+    if pieces as u64 != total || pieces != room - table {
+        return Err(decoder.error(format_args!("{pieces} bytes of pieces, extents of {total}")).into());
     }
-    let data = if pieces == 0 { None } else { data.slice(offset + table + 8, pieces) };
+    let data = if pieces == 0 { None } else { Some(data.cut(offset + LENGTHS + table, pieces)?) };
     Ok(Output::Sparse { extents, data })
 }
 

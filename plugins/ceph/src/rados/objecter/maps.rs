@@ -99,6 +99,12 @@ impl<P: Payload> Objecter<P> {
             self.aim(tid, now, again || orphans.binary_search(&tid).is_ok());
         }
         self.decide_missing_pools();
+        // Requests that went elsewhere, or ended, have left room for others.
+        let waiting = self.sessions.iter().filter(|(_, session)| !session.queued.is_empty());
+        let waiting: Vec<i32> = waiting.map(|(&osd, _)| osd).collect();
+        for osd in waiting {
+            self.pump(osd, now);
+        }
     }
 
     /// The address of this client that the map lists as locked out.

@@ -361,5 +361,4 @@ impl<P: Payload> Objecter<P> {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
 mod tests;

@@ -4,7 +4,7 @@ use super::operation::{Operation, Place};
 use super::{Objecter, Tid};
 use crate::encoding::DecodeError;
 use crate::msgr::Message;
-use crate::osd::{Backoff, BackoffKind, Reply, flags, kind};
+use crate::osd::{Backoff, BackoffKind, OutputError, Reply, flags, kind};
 use crate::payload::Payload;
 use crate::rados::error::{EAGAIN, RadosError};
 use crate::rados::request::OpReply;
@@ -95,7 +95,11 @@ impl<P: Payload> Objecter<P> {
             return Err(error);
         }
         let ops = self.operations.get(&tid).map_or(&[][..], |operation| &operation.request.ops);
-        let results = reply.results(ops, data.as_ref())?;
+        let results = reply.results(ops, data).map_err(|error| match error {
+            OutputError::Malformed(error) => RadosError::from(error),
+            // The request can be made again when others are done with what they hold.
+            OutputError::Refused => RadosError::Unavailable(error.to_string()),
+        })?;
         Ok(OpReply { result: reply.result, version: reply.version, results })
     }
 
@@ -138,6 +142,8 @@ impl<P: Payload> Objecter<P> {
                 let mut message = Message::new(kind::OSD_BACKOFF, Backoff::VERSION, Backoff::VERSION, front);
                 message.priority = PRIORITY_HIGHEST;
                 self.events.push_back(super::Event::Send { osd, message });
+                // What was dropped there has left room for requests to other ranges.
+                self.pump(osd, now);
             }
             BackoffKind::Unblock => self.unblock(osd, backoff.id, now),
             BackoffKind::AckBlock => {
