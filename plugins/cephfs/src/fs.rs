@@ -3,7 +3,6 @@
 //! They have no limits of time: the deadline of the operation that a call is made for, which only the host knows, is the limit, and a call whose
 //! future is dropped is given up. So whatever is over before that (an MDS that is replaced, a network that comes back) is no error.
 
-use std::rc::Rc;
 use wasmount_ceph::Now;
 use wasmount_ceph::cephfs::{
     Answer, Attributes, CallId, Done, Entry, EntryRight, FileId, FsClient, FsError, FsMount, ListedEntry,
@@ -45,7 +44,7 @@ pub struct OpenFile {
 pub struct Reading {
     fs: Fs,
     /// How to read it.
-    pub plan: Rc<ReadPlan>,
+    pub plan: Box<ReadPlan>,
 }
 
 impl Drop for Reading {
@@ -138,7 +137,7 @@ impl Fs {
     /// As [`lookup`](Self::lookup); `Unknown`: it is not open.
     pub async fn read_right(&self, file: FileId, end: u64) -> Result<Reading> {
         match self.call(|fs, now| fs.read_right(file, end, None, now)).await? {
-            Answer::Read(plan) => Ok(Reading { fs: self.clone(), plan: Rc::from(plan) }),
+            Answer::Read(plan) => Ok(Reading { fs: self.clone(), plan }),
             other => Err(nonsense(&other)),
         }
     }
@@ -192,7 +191,7 @@ impl Fs {
             Answer::Found(entry) => vec![entry],
             Answer::Page { entries, .. } => entries.into_iter().filter_map(|listed| listed.entry).collect(),
             Answer::Opened { file, .. } => return self.close_file(file),
-            Answer::Read(plan) => return drop(Reading { fs: self.clone(), plan: Rc::from(plan) }),
+            Answer::Read(plan) => return drop(Reading { fs: self.clone(), plan }),
             Answer::Absent(_) | Answer::Attributes(..) => return,
         };
         self.forget(entries.into_iter().map(|entry| (entry.attributes.vino, 1)));

@@ -30,7 +30,7 @@ pub(super) struct Cap {
     pub(super) leaving: bool,
     /// The MDS waits for an answer, even if there is nothing to give back.
     pub(super) answer_due: bool,
-    /// The session in which it was given is alive. Otherwise the MDS may have given it to others meanwhile.
+    /// The session in which it was given is open and alive. Otherwise the MDS may have given it to others meanwhile.
     pub(super) valid: bool,
 }
 
@@ -128,10 +128,11 @@ impl CapSet {
         valid.fold(self.frozen, |all, (_, cap)| all | cap.implemented)
     }
 
-    /// A capability given out by a reply or by the MDS to which the inode moved (`ceph_add_cap`).
-    pub(super) fn add(&mut self, rank: Rank, issue: Issue) {
+    /// A capability given out by a reply or by the MDS to which the inode moved (`ceph_add_cap`). `false`: it is void, and so is all that was told with
+    /// it.
+    pub(super) fn add(&mut self, rank: Rank, issue: Issue) -> bool {
         if self.void.contains(&(rank, issue.id)) {
-            return;
+            return false;
         }
         let mut auth = issue.auth;
         match self.get_mut(rank) {
@@ -178,6 +179,7 @@ impl CapSet {
         if auth {
             self.auth_from(rank, issue.mseq);
         }
+        true
     }
 
     /// Another MDS is responsible, unless that is known to be older news.
@@ -259,17 +261,21 @@ impl CapSet {
         self.void.retain(|(of, _)| *of != rank);
     }
 
-    /// The inode has moved here, and the capability that `peer` gave is void (`handle_cap_import`). Returns it if the peer wants it back.
+    /// The inode has moved here, and the capability that `peer` gave is void (`handle_cap_import`). Or only the right to it has moved, and the peer
+    /// wants back what it gave: that is returned, and may be given anew.
     pub(super) fn import(
         &mut self,
         rank: Rank,
         issue: Issue,
         peer: Option<(Rank, u64, bool)>,
     ) -> Option<(Rank, Gone)> {
+        self.void.retain(|void| *void != (rank, issue.id));
         self.add(rank, Issue { auth: true, ..issue });
         let (peer, id, give_back) = peer.filter(|(peer, ..)| *peer != rank)?;
-        self.forget_void(peer);
-        self.void.push((peer, id));
+        if !give_back {
+            self.forget_void(peer);
+            self.void.push((peer, id));
+        }
         if self.get(peer).is_none_or(|cap| cap.id != id) {
             return None;
         }
@@ -356,15 +362,21 @@ mod tests {
         // The new one speaks first.
         let mut set = CapSet::default();
         set.add(A, issue(7, FILE, 4, 0));
-        let gone = set.import(B, issue(20, Caps::FILE_RD, 1, 1), Some((A, 7, true)));
-        assert_eq!(gone, Some((A, Gone { id: 7, mseq: 0, issue_seq: 4 })));
+        assert_eq!(set.import(B, issue(20, Caps::FILE_RD, 1, 1), Some((A, 7, false))), None);
         assert_eq!((set.issued(), set.held()), (Caps::FILE_RD | Caps::PIN, FILE | Caps::PIN));
         // An answer that the old one sent before the move comes late: it gives nothing. A new capability is another matter.
-        set.add(A, issue(7, FILE, 5, 0));
+        assert!(!set.add(A, issue(7, FILE, 5, 0)));
         assert_eq!((set.issued(), set.iter().count()), (Caps::FILE_RD | Caps::PIN, 1));
-        set.add(A, Issue { auth: false, ..issue(8, FILE, 1, 1) });
+        assert!(set.add(A, Issue { auth: false, ..issue(8, FILE, 1, 1) }));
         assert_eq!((set.issued(), set.authority()), (Caps::FILE_RD | Caps::PIN, Some(B)));
         assert!(!set.export(A, 7, moved(1)));
+        // Only who is responsible has changed: the old one wants back what it gave, and may give it again.
+        let mut set = CapSet::default();
+        set.add(A, issue(7, FILE, 4, 0));
+        let gone = set.import(B, issue(20, Caps::FILE_RD, 1, 1), Some((A, 7, true)));
+        assert_eq!(gone, Some((A, Gone { id: 7, mseq: 0, issue_seq: 4 })));
+        assert!(set.add(A, Issue { auth: false, ..issue(7, FILE, 5, 0) }));
+        assert_eq!((set.get(A).unwrap().issued, set.authority()), (FILE | Caps::PIN, Some(B)));
         // A message that the new MDS sent before the one about the move takes nothing away.
         let mut set = CapSet::default();
         set.add(A, issue(7, FILE, 4, 0));

@@ -34,6 +34,13 @@ pub(super) struct Dentry {
     pub(super) told: bool,
 }
 
+impl Dentry {
+    /// Whether the user may have kept it under a lease that has not ended at this moment.
+    pub(super) fn is_kept(&self, now_ms: u64) -> bool {
+        self.told && self.lease.is_some_and(|lease| lease.until_ms > now_ms)
+    }
+}
+
 /// What is known of a directory.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Directory {
@@ -52,6 +59,8 @@ pub(super) struct Directory {
     pub(super) tree: FragTree,
     /// Who serves a fragment, where that was told.
     authority: BTreeMap<Frag, Rank>,
+    /// Until when the user may keep names under leases.
+    pub(super) kept_until_ms: u64,
 }
 
 /// Fragments whose server is remembered: a directory has few, and what is told may be wrong.
@@ -152,9 +161,9 @@ impl Directory {
         Some(old)
     }
 
-    /// Forgets that names do not exist, but those whose absence the user may have kept under a lease.
-    pub(super) fn remove_absent(&mut self) {
-        self.names.retain(|_, dentry| dentry.target.is_some() || dentry.told);
+    /// Forgets that names do not exist, but those whose absence the user may have kept under a lease that has not ended at this moment.
+    pub(super) fn remove_absent(&mut self, now_ms: u64) {
+        self.names.retain(|_, dentry| dentry.target.is_some() || dentry.is_kept(now_ms));
         self.absent = self.names.values().filter(|dentry| dentry.target.is_none()).count();
     }
 
@@ -231,7 +240,7 @@ mod tests {
         directory.remove(&a);
         assert!(directory.is_complete() && directory.absent() == 0);
         directory.insert(a.clone(), dentry(None, 1));
-        directory.remove_absent();
+        directory.remove_absent(0);
         assert_eq!((directory.absent(), directory.names().count()), (0, 1));
         directory.remove(&b);
         assert!(!directory.is_complete());

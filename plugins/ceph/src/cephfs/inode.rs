@@ -131,6 +131,12 @@ impl Inode {
         if self.opens > 0 { WANTED_OPEN } else { Caps::NONE }
     }
 
+    /// Whether an MDS believes that it is wanted more than it is.
+    pub(super) fn is_wanted_too_much(&self) -> bool {
+        let wanted = self.wanted() | Caps::PIN;
+        self.caps.iter().any(|(_, cap)| !cap.leaving && !(cap.wanted - wanted).is_empty())
+    }
+
     /// Whether the MDS vouches for all attributes, extended ones included, so that the user may keep them.
     pub(super) fn attributes_may_be_kept(&self) -> bool {
         self.caps.issued().contains(Caps::ANY_SHARED)
@@ -175,17 +181,30 @@ impl Inode {
         self.time_warp_seq = 0;
     }
 
-    /// Takes over what an MDS tells (`fill_inode`). `held` is what was held before, `gained` what was newly issued with it.
+    /// Takes over what an MDS tells (`fill_inode`). `held` is what was held before, `issued` what this gives, `gained` what of that is new.
     ///
     /// What is told is as it was when it was sent. It may have been overtaken by what another MDS told. What is newly issued is believed, and
     /// what has a higher version; what has the same version only where nothing is held, because messages about capabilities
-    /// change attributes without saying their version.
-    pub(super) fn fill(&mut self, stat: InodeStat, held: Caps, gained: Caps, layout: Arc<FileLayout>) {
-        let first = self.version == 0 || self.vino().is_frozen();
+    /// change attributes without saying their version. For the same reason a higher version says nothing of what is held and not issued with it: that is
+    /// as whoever gave it has told it since.
+    pub(super) fn fill(
+        &mut self,
+        stat: InodeStat,
+        held: Caps,
+        issued: Caps,
+        gained: Caps,
+        layout: Arc<FileLayout>,
+    ) {
+        let frozen = self.vino().is_frozen();
+        let first = self.version == 0 || frozen;
         let newer = first || stat.version > self.version;
         let same = stat.version == self.version;
         self.version = self.version.max(stat.version);
-        let takes = |group: Caps| newer || gained.intersects(group) || (same && !held.intersects(group));
+        let elsewhere = if frozen { Caps::NONE } else { (held - issued) & Caps::ANY_SHARED };
+        let takes = |group: Caps| {
+            let believed = newer || gained.intersects(group) || (same && !held.intersects(group));
+            believed && !elsewhere.intersects(group)
+        };
         let a = &mut self.attributes;
         if takes(Caps::AUTH_SHARED) {
             (a.mode, a.uid, a.gid, a.btime) = (stat.mode, stat.uid, stat.gid, stat.btime);
@@ -198,6 +217,10 @@ impl Inode {
             a.ctime = stat.ctime;
             // It only grows; what is told may have been overtaken.
             a.change_attr = if first { stat.change_attr } else { a.change_attr.max(stat.change_attr) };
+        } else if newer && !elsewhere.contains(Caps::ANY_SHARED) {
+            // Something that is not held may have changed.
+            a.ctime = a.ctime.max(stat.ctime);
+            a.change_attr = a.change_attr.max(stat.change_attr);
         }
         if takes(Caps::FILE_SHARED | Caps::FILE_RD) {
             a.layout = layout;
@@ -251,7 +274,11 @@ impl Inode {
         if caps.intersects(Caps::FILE_SHARED | Caps::FILE_RD) {
             a.layout = layout;
             let body = &message.body;
-            self.take_times(body.time_warp_seq, body.mtime, body.atime);
+            // Another MDS may vouch for the times, and this one not know the last ones.
+            let vouched_for = self.caps.held().contains(Caps::FILE_SHARED);
+            if message.caps.contains(Caps::FILE_SHARED) || !vouched_for {
+                self.take_times(body.time_warp_seq, body.mtime, body.atime);
+            }
             self.take_size(body.size, body.truncate_seq, body.truncate_size);
         }
         self.take_xattrs(message.xattr_version, &message.xattrs);
@@ -327,7 +354,7 @@ mod tests {
         let told = |inode: &mut Inode, version, blob: &[u8]| {
             let mut stat = InodeStat::new(5, 3);
             (stat.version, stat.xattr_version, stat.xattrs) = (7, version, blob.to_vec());
-            inode.fill(stat, Caps::NONE, Caps::ANY_SHARED, Arc::default());
+            inode.fill(stat, Caps::NONE, Caps::NONE, Caps::ANY_SHARED, Arc::default());
         };
         // A listing of a snapshot, of a file whose head was looked at before.
         told(&mut inode, 0, b"");

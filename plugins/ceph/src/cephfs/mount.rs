@@ -150,7 +150,9 @@ impl<P: Payload, F: AeadFactory + Clone> FsMount<P, F> {
             SessionEvent::Disconnect { rank } => self.cluster.peer_close(peer(rank), now),
             SessionEvent::Send { rank, message } => self.cluster.peer_send(peer(rank), message, now),
             SessionEvent::Stale { rank, revoked } => self.fs.suspended(rank, revoked, now),
-            SessionEvent::Renewed { rank, .. } => self.fs.resumed(rank, now),
+            SessionEvent::Opened { rank, .. } | SessionEvent::Renewed { rank, .. } => {
+                self.fs.resumed(rank, now);
+            }
             SessionEvent::Closed { rank, .. } => self.fs.closed(rank, now),
             SessionEvent::WantReconnect { rank } => self.fs.reconnect(rank, now),
             SessionEvent::Recall { rank, max_caps } => self.fs.recall(rank, max_caps, now),
@@ -174,9 +176,7 @@ impl<P: Payload, F: AeadFactory + Clone> FsMount<P, F> {
             }
             SessionEvent::Log { level, text } => self.log(level, text),
             // What is held is told when it is told; and a reader has no exclusive rights to lose.
-            SessionEvent::Opened { .. }
-            | SessionEvent::Reconnected { .. }
-            | SessionEvent::ReadOnly { .. } => {}
+            SessionEvent::Reconnected { .. } | SessionEvent::ReadOnly { .. } => {}
         }
     }
 
@@ -259,8 +259,9 @@ impl<P: Payload, F: AeadFactory + Clone + 'static> Machine for FsMount<P, F> {
         })
     }
 
-    fn give_up(&mut self, call: u64, _now: Now) {
-        self.fs.give_up(CallId(call));
+    fn give_up(&mut self, call: u64, now: Now) {
+        self.fs.give_up(CallId(call), now);
+        self.pass_on(now);
     }
 
     fn status(&self) -> Status {
@@ -284,3 +285,7 @@ impl<P: Payload, F: AeadFactory + Clone + 'static> Machine for FsMount<P, F> {
         self.pass_on(now);
     }
 }
+
+#[cfg(test)]
+#[path = "mount_tests.rs"]
+mod tests;

@@ -21,9 +21,10 @@ pub struct TraceDentry {
 }
 
 /// What some requests are answered beside inodes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ReplyExtra {
     /// Nothing.
+    #[default]
     None,
     /// Entries of a directory, or snapshots.
     Readdir(ReaddirReply),
@@ -34,7 +35,7 @@ pub enum ReplyExtra {
 }
 
 /// The answer to a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reply {
     /// Number of what was asked.
     pub op: u32,

@@ -50,6 +50,7 @@ impl FsClient {
 
     /// Looks at calls that may go on, and then at what may be given back.
     pub(super) fn settle(&mut self, now: Now) {
+        self.seen_ms = now.monotonic_ms;
         while let Some(id) = self.ready.pop_front() {
             let Some(call) = self.calls.get_mut(&id) else { continue };
             if matches!(call.waits, Waits::Pause(_)) {
@@ -89,7 +90,8 @@ impl FsClient {
                 }
             }
         }
-        self.trim();
+        self.trim(now);
+        self.plan_to_want_less(now);
         self.flush_releases();
     }
 
@@ -110,20 +112,10 @@ impl FsClient {
     }
 
     pub(super) fn end_call(&mut self, id: CallId) -> bool {
+        self.wake_never(id);
         let Some(call) = self.calls.remove(&id) else { return false };
-        if let Some(at) = call.deadline_ms {
+        for at in call.deadline_ms.into_iter().chain(call.waits.until()) {
             self.timers.remove(&(at, id));
-        }
-        if let Some(again) = call.waits.until() {
-            self.timers.remove(&(again, id));
-        }
-        if let Some(vino) = call.wakes
-            && let Some(waiting) = self.waiting.get_mut(&vino)
-        {
-            waiting.retain(|other| *other != id);
-            if waiting.is_empty() {
-                self.waiting.remove(&vino);
-            }
         }
         true
     }
@@ -225,26 +217,35 @@ impl FsClient {
 
     /// The call looks again when there are rights on this inode.
     fn wake_later(&mut self, id: CallId, vino: Vino) {
-        if let Some(call) = self.calls.get_mut(&id)
-            && call.wakes.replace(vino).is_none()
-        {
+        if self.calls.get(&id).is_none_or(|call| call.wakes == Some(vino)) {
+            return;
+        }
+        self.wake_never(id);
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.wakes = Some(vino);
             self.waiting.entry(vino).or_default().push(id);
+        }
+    }
+
+    /// Rights on an inode are nothing to the call any more.
+    fn wake_never(&mut self, id: CallId) {
+        let Some(vino) = self.calls.get_mut(&id).and_then(|call| call.wakes.take()) else { return };
+        if let Some(waiting) = self.waiting.get_mut(&vino) {
+            waiting.retain(|other| *other != id);
+            if waiting.is_empty() {
+                self.waiting.remove(&vino);
+                self.let_alone(vino);
+            }
         }
     }
 
     /// It asks again.
     fn end_pause(&mut self, id: CallId) {
-        let Some(call) = self.calls.get_mut(&id) else { return };
-        call.waits = Waits::Nothing;
-        if let Some(vino) = call.wakes.take()
-            && let Some(waiting) = self.waiting.get_mut(&vino)
-        {
-            waiting.retain(|other| *other != id);
-            if waiting.is_empty() {
-                self.waiting.remove(&vino);
-            }
+        self.wake_never(id);
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.waits = Waits::Nothing;
+            self.ready.push_back(id);
         }
-        self.ready.push_back(id);
     }
 
     /// Calls that wait for rights on an inode look again; those that pause only if what they want is there. Others read the file all the time meanwhile,
@@ -257,6 +258,8 @@ impl FsClient {
             waiting.into_iter().partition(|id| self.calls.get(id).is_some_and(paused));
         if !stay.is_empty() {
             self.waiting.insert(vino, stay);
+        } else if !go.is_empty() {
+            self.let_alone(vino);
         }
         for id in go {
             if let Some(call) = self.calls.get_mut(&id) {

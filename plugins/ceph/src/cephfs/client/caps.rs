@@ -33,13 +33,12 @@ impl FsClient {
         match message.op {
             CapOp::Import => self.imported(rank, vino, message),
             CapOp::Export => {
-                let valid = |rank: &Rank| !self.suspended.contains(rank);
                 let to = message.peer.filter(|peer| peer.cap_id != 0).map(|peer| Moved {
                     to: peer.rank,
                     id: peer.cap_id,
                     seq: peer.seq,
                     mseq: peer.mseq,
-                    valid: valid(&peer.rank),
+                    valid: self.open_ranks.count(peer.rank),
                 });
                 inode.caps.export(rank, message.cap_id, to);
                 if let Some(to) = to {
@@ -49,7 +48,8 @@ impl FsClient {
             CapOp::Grant | CapOp::Revoke if known => {
                 inode.caps.change(rank, message.caps, message.seq, message.op == CapOp::Revoke);
                 if let Some(cap) = inode.caps.get_mut(rank) {
-                    cap.wanted = message.wanted;
+                    // What it has not heard yet of what this client wants less or more it does not know here.
+                    cap.wanted |= message.wanted;
                 }
             }
             CapOp::Trunc => self.truncated(vino, message),
@@ -73,7 +73,7 @@ impl FsClient {
 
     /// An inode has moved to this rank.
     fn imported(&mut self, rank: Rank, vino: Vino, message: &CapsMessage) {
-        let valid = !self.suspended.contains(&rank);
+        let valid = self.open_ranks.count(rank);
         let Some(inode) = self.table.get_mut(vino) else { return };
         let issue = Issue {
             id: message.cap_id,
@@ -137,7 +137,7 @@ impl FsClient {
             if told {
                 self.hold_lease(Invalid::Entry(dir, name), rank, answer);
             } else {
-                self.commands.push_back(Command::Lease { rank, message: answer });
+                self.answer_lease(dir, name, rank, answer);
             }
         }
         self.settle(now);

@@ -3,7 +3,7 @@
 use super::{Command, FsClient};
 use crate::cephfs::inode::PAGES;
 use crate::cephfs::{Answer, Done, FsConfig, Vino};
-use crate::mds::{Caps, InodeStat, Op, Rank, Reply, ReplyCap, ReplyExtra, SnapTrace, cap_flags, ino};
+use crate::mds::{Caps, InodeStat, Op, Rank, Reply, ReplyCap, cap_flags, ino};
 use crate::time::Now;
 
 const R0: Rank = Rank(0);
@@ -26,16 +26,7 @@ fn told(caps: Caps, seq: u32) -> Reply {
         flags: cap_flags::AUTH,
         ..ReplyCap::default()
     };
-    Reply {
-        op: 0,
-        result: 0,
-        mdsmap_epoch: 1,
-        safe: true,
-        dentry: None,
-        target: Some(stat),
-        extra: ReplyExtra::None,
-        snap_trace: SnapTrace::default(),
-    }
+    Reply { mdsmap_epoch: 1, safe: true, target: Some(stat), ..Reply::default() }
 }
 
 fn request(client: &mut FsClient) -> Option<(u64, Op)> {
@@ -55,6 +46,7 @@ fn pages(client: &mut FsClient) -> Option<bool> {
 /// A client that has opened the file at this moment, and wants to keep what it reads. With the answer it may read, and for more it asks at once.
 fn opening(now: u64) -> FsClient {
     let mut client = FsClient::new(FsConfig::default());
+    client.resumed(R0, at(now));
     client.open(FILE, true, None, at(now));
     let (number, op) = request(&mut client).unwrap();
     assert!(matches!(op, Op::Open { .. }), "{op:?}");

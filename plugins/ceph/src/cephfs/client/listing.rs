@@ -4,8 +4,9 @@
 //! is a hash and a count of names that have it, whatever happens to fragments and to other names meanwhile, and whether the names come
 //! from what is known or from the MDS. A place is what a cookie says.
 
+use super::replies::Filled;
 use super::{Ask, FsClient, InFlight, Step, Vino};
-use crate::cephfs::answer::{Answer, EntryRight, Kind, ListedEntry};
+use crate::cephfs::answer::{Answer, Kind, ListedEntry};
 use crate::cephfs::error::FsError;
 use crate::cephfs::ids::ListingId;
 use crate::mds::{Caps, FilePath, Frag, Op, Rank, ReaddirArgs, ReaddirReply, ino, readdir_flags};
@@ -222,10 +223,8 @@ impl FsClient {
             let known =
                 self.table.get(listed.vino).is_some_and(|inode| fresh || inode.knows(Caps::ANY_SHARED));
             if with_attributes && known {
-                let place = self.place(dir, &listed.name);
                 // The name may have come to mean something else since it was listed.
-                let same = self.means(dir, &place, listed.vino);
-                let right = if same { self.entry_right(dir, &place, now) } else { EntryRight::No };
+                let right = self.entry_right_to(dir, &listed.name, Some(listed.vino), now);
                 entry = self.entry(listed.vino, right);
             }
             page.push(ListedEntry {
@@ -237,11 +236,6 @@ impl FsClient {
             });
         }
         Answer::Page { entries: page, end }
-    }
-
-    fn means(&self, dir: Vino, place: &(u32, Arc<[u8]>), vino: Vino) -> bool {
-        let directory = self.table.get(dir).and_then(|inode| inode.directory.as_deref());
-        directory.and_then(|directory| directory.get(place)).is_some_and(|dentry| dentry.target == Some(vino))
     }
 
     /// What is asked to go on with a listing.
@@ -276,7 +270,7 @@ impl FsClient {
         request: &InFlight,
         rank: Rank,
         reply: ReaddirReply,
-        shared: bool,
+        told: Option<Filled>,
     ) -> Result<(), FsError> {
         // Nobody lists it any more: what is issued has to be noted all the same.
         let vino = self.listings.get(&id).map(|listing| listing.vino);
@@ -284,6 +278,8 @@ impl FsClient {
         if !dir.is_snapshots() {
             self.served_by(dir, &reply.dir);
         }
+        let shared = told.is_some_and(|told| told.issued.contains(Caps::FILE_SHARED));
+        let void = told.is_some_and(|told| told.void);
         let period = self.period_now(request, dir, shared);
         let disturbed = self.disturbed(dir);
         if let Some(listing) = self.listings.get_mut(&id).filter(|listing| shared && listing.is_at_start()) {
@@ -301,8 +297,8 @@ impl FsClient {
             } else {
                 None
             };
-            let lease = self.lease(rank, &entry.lease, request.sent_ms);
-            let Some(target) = self.fill(rank, entry.inode, path) else { continue };
+            let lease = self.lease(rank, &entry.lease, request.sent_ms).filter(|_| !void);
+            let Some(Filled { vino: target, .. }) = self.fill(rank, entry.inode, path) else { continue };
             if !dir.is_snapshots() {
                 self.link(dir, name.clone(), Some(target), lease, period);
             }

@@ -1,18 +1,26 @@
 //! The client of a mounted file system, as a machine that is told what metadata servers say, and tells what to say to them.
 
+mod absent;
 mod calls;
 mod caps;
 mod command;
 #[cfg(test)]
 mod keep_tests;
+#[cfg(test)]
+mod lease_tests;
 mod listing;
 #[cfg(test)]
 mod model_mds;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
+mod moves_tests;
+#[cfg(test)]
 mod ranks_tests;
 mod read;
+mod recall;
+#[cfg(test)]
+mod recall_tests;
 mod replies;
 mod rights;
 mod sessions;
@@ -20,6 +28,8 @@ mod steps;
 mod trim;
 #[cfg(test)]
 mod trim_tests;
+#[cfg(test)]
+mod wanted_tests;
 
 use super::answer::{Answer, Done};
 use super::config::FsConfig;
@@ -30,9 +40,12 @@ use super::table::Table;
 use crate::mds::{CapItem, Caps, FilePath, Rank};
 use crate::time::Now;
 use crate::types::Epoch;
+use absent::Absent;
 pub use command::Command;
 use listing::{Listing, PageWanted};
-use rights::Hold;
+use recall::Recall;
+use rights::{Hold, NameHold};
+use sessions::OpenRanks;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -161,18 +174,29 @@ pub struct FsClient {
     /// What the user has to forget before something is said to a server.
     holds: HashMap<u64, Hold>,
     last_hold: u64,
+    /// Names that are not known any more, and that the user has not forgotten yet.
+    names: HashMap<(Vino, Arc<[u8]>), NameHold>,
+    /// Those of the holds that nobody but this client has begun.
+    taken: BTreeSet<u64>,
     tokens: BTreeMap<Token, Vec<u64>>,
     last_token: u64,
     /// Capabilities to give back.
     releases: BTreeMap<Rank, Vec<CapItem>>,
     /// Files that are not open any more, and when they are not wanted any more.
     unwanted: BTreeSet<(u64, Vino)>,
-    /// Inodes without names, whose capabilities are given back as soon as nobody uses them.
+    /// Inodes that servers may believe to be wanted more than they are.
+    unneeded: Vec<Vino>,
+    /// Inodes without names that may have come out of use: then their capabilities are given back.
     unlinked: BTreeSet<Vino>,
-    /// Directories that may know too many absent names.
-    absent: BTreeMap<Vino, usize>,
-    /// Ranks whose word counts for nothing at present.
-    suspended: BTreeSet<Rank>,
+    /// Names that do not exist.
+    absent: Absent,
+    /// They are looked through when there are so many.
+    absent_again: usize,
+    /// What ranks want to have back.
+    recalls: BTreeMap<Rank, Recall>,
+    /// Of the inodes that were used before this moment nothing more is to be taken from the user.
+    taken_to: u64,
+    open_ranks: OpenRanks,
     /// Idle inodes are looked for when so many are known.
     trim_again: usize,
     barrier: Epoch,
@@ -180,6 +204,8 @@ pub struct FsClient {
     done: VecDeque<Done>,
     /// Counts what is told to the client.
     tick: u64,
+    /// The last moment that it was told.
+    seen_ms: u64,
 }
 
 impl FsClient {
@@ -203,18 +229,25 @@ impl FsClient {
             last_handle: 0,
             holds: HashMap::new(),
             last_hold: 0,
+            names: HashMap::new(),
+            taken: BTreeSet::new(),
             tokens: BTreeMap::new(),
             last_token: 0,
             releases: BTreeMap::new(),
             unwanted: BTreeSet::new(),
+            unneeded: Vec::new(),
             unlinked: BTreeSet::new(),
-            absent: BTreeMap::new(),
-            suspended: BTreeSet::new(),
+            absent: Absent::default(),
+            absent_again: 0,
+            recalls: BTreeMap::new(),
+            taken_to: 0,
+            open_ranks: OpenRanks::default(),
             trim_again: 0,
             barrier: 0,
             commands: VecDeque::new(),
             done: VecDeque::new(),
             tick: 0,
+            seen_ms: 0,
         }
     }
 
@@ -276,8 +309,10 @@ impl FsClient {
     }
 
     /// Nobody waits for this call any more. What it has begun at a server goes on; its answer is used, but not told.
-    pub fn give_up(&mut self, id: CallId) {
+    pub fn give_up(&mut self, id: CallId, now: Now) {
+        self.tick += 1;
         self.end_call(id);
+        self.settle(now);
     }
 
     /// How an MDS finds an inode of a snapshot, for [`find_path`](Self::find_path) in a later life; `None`: it is not one, or is not known.

@@ -5,8 +5,8 @@
 use super::Command;
 use crate::mds::{
     CapOp, CapPeer, Caps, CapsMessage, DirStat, FilePath, Frag, InodeStat, LeaseAction, LeaseMessage,
-    LeaseStat, Op, Rank, ReaddirEntry, ReaddirReply, Reply, ReplyCap, ReplyExtra, SnapTrace, TraceDentry,
-    cap_flags, ino, lease_mask, name_hash, readdir_flags,
+    LeaseStat, Op, Rank, ReaddirEntry, ReaddirReply, Reply, ReplyCap, ReplyExtra, TraceDentry, cap_flags,
+    ino, lease_mask, name_hash, readdir_flags,
 };
 use std::collections::{BTreeMap, VecDeque};
 
@@ -34,7 +34,9 @@ pub(super) struct MdsCap {
     seq: u32,
     last_issue: u32,
     mseq: u32,
-    wanted: Caps,
+    pub(super) wanted: Caps,
+    /// It was given anew to a client that had just given it back, and did not know any more what it had said to be wanted.
+    pub(super) forgotten: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -240,6 +242,7 @@ impl Mds {
                     last_issue: 0,
                     mseq: 0,
                     wanted: Caps::NONE,
+                    forgotten: false,
                 }
             });
             cap.pending |= allowed;
@@ -291,6 +294,7 @@ impl Mds {
                         node.cap = None;
                         continue;
                     }
+                    cap.forgotten = true;
                     // It was given anew meanwhile; of what was given before nothing is left (`Capability::clean_revoke_from`).
                     cap.sent.retain(|(seq, _)| *seq > item.seq);
                     cap.issued = cap.sent.iter().fold(Caps::NONE, |all, (_, caps)| all | *caps);
@@ -340,16 +344,7 @@ impl Mds {
     }
 
     fn answer(&mut self, rank: usize, op: &Op, path: &FilePath, after: &[u8], now_ms: u64) -> Reply {
-        let mut reply = Reply {
-            op: op.code(),
-            result: 0,
-            mdsmap_epoch: 1,
-            safe: true,
-            dentry: None,
-            target: None,
-            extra: ReplyExtra::None,
-            snap_trace: SnapTrace::default(),
-        };
+        let mut reply = Reply { op: op.code(), mdsmap_epoch: 1, safe: true, ..Reply::default() };
         match op {
             Op::Lookup { .. } => {
                 let name = String::from_utf8(path.path.clone()).unwrap();
@@ -440,6 +435,7 @@ impl Mds {
             last_issue: 1,
             mseq: old.mseq + 1,
             wanted: old.wanted,
+            forgotten: false,
         };
         let mut export = CapsMessage::new(CapOp::Export, ino, old.id);
         (export.seq, export.migrate_seq) = (old.seq, old.mseq);
@@ -468,6 +464,14 @@ impl Mds {
         }
     }
 
+    /// A rank has waited for a session in vain: nothing is left of what was handed to it. Leases run out by themselves.
+    pub(super) fn expire(&mut self, rank: usize) {
+        self.to_client[rank].clear();
+        for node in self.nodes.values_mut().filter(|node| node.auth == rank) {
+            node.cap = None;
+        }
+    }
+
     /// Another daemon takes a rank over, and is told what the client holds.
     pub(super) fn take_over(&mut self, rank: usize, caps: &[crate::mds::ReconnectCap]) {
         self.end_session(rank);
@@ -488,6 +492,7 @@ impl Mds {
                 last_issue: 0,
                 mseq: 0,
                 wanted: told.wanted,
+                forgotten: false,
             });
         }
         for ino in self.nodes.keys().copied().collect::<Vec<_>>() {

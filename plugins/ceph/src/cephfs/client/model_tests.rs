@@ -35,6 +35,16 @@ struct Seen {
     listed: Vec<String>,
 }
 
+/// A session with a rank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Session {
+    Open,
+    /// There is none, but the rank may believe that there is one because another rank has handed it something of the client.
+    Closed,
+    /// It has waited for the client for too long.
+    Expired,
+}
+
 struct World {
     client: FsClient,
     mds: Mds,
@@ -42,6 +52,8 @@ struct World {
     now_ms: u64,
     calls: BTreeMap<CallId, (Asked, Versions)>,
     outstanding: BTreeMap<u64, Command>,
+    /// How the client's session with each rank is.
+    sessions: [Session; 2],
     files: Vec<(FileId, u64)>,
     /// Reads under way: of which file, and whether the right to it is still held.
     reading: Vec<(u64, bool)>,
@@ -50,6 +62,8 @@ struct World {
     kept_attributes: BTreeSet<u64>,
     kept_pages: BTreeSet<u64>,
     kept_entries: BTreeSet<String>,
+    /// Names that are kept until this moment.
+    kept_leases: BTreeMap<String, u64>,
     kept_listing: bool,
     references: BTreeMap<u64, u64>,
     answered: usize,
@@ -57,15 +71,25 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let config =
-            FsConfig { idle_inodes: 2, readdir_entries: 2, unwanted_after_ms: 300, ..FsConfig::default() };
+        // For some there is no room for all inodes.
+        let all_inodes = if seed.is_multiple_of(2) { FILES as usize } else { 1_000 };
+        let config = FsConfig {
+            idle_inodes: 2,
+            all_inodes,
+            readdir_entries: 2,
+            unwanted_after_ms: 300,
+            ..FsConfig::default()
+        };
+        let mut client = FsClient::new(config);
+        [Rank(0), Rank(1)].into_iter().for_each(|rank| client.resumed(rank, Now::default()));
         Self {
-            client: FsClient::new(config),
+            client,
             mds: Mds::new(FILES, &NAMES),
             random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             now_ms: 1_000,
             calls: BTreeMap::new(),
             outstanding: BTreeMap::new(),
+            sessions: [Session::Open; 2],
             files: Vec::new(),
             reading: Vec::new(),
             listings: BTreeMap::new(),
@@ -73,6 +97,7 @@ impl World {
             kept_attributes: BTreeSet::new(),
             kept_pages: BTreeSet::new(),
             kept_entries: BTreeSet::new(),
+            kept_leases: BTreeMap::new(),
             kept_listing: false,
             references: BTreeMap::new(),
             answered: 0,
@@ -164,6 +189,7 @@ impl World {
                 Command::Caps { rank, .. } | Command::Release { rank, .. } | Command::Lease { rank, .. } => {
                     *rank
                 }
+                // Sooner or later.
                 Command::Open { .. } => continue,
                 Command::Reconnect { rank, caps, .. } => {
                     self.mds.take_over(rank.0 as usize, caps);
@@ -171,7 +197,10 @@ impl World {
                     continue;
                 }
             };
-            self.mds.from_client[rank.0 as usize].push_back(command);
+            let heard = self.sessions[rank.0 as usize] == Session::Open;
+            if heard || matches!(command, Command::Request { .. }) {
+                self.mds.from_client[rank.0 as usize].push_back(command);
+            }
         }
     }
 
@@ -206,9 +235,10 @@ impl World {
             }
             *self.references.entry(ino).or_default() += 1;
         }
-        // What may be kept for a while is what is leased; it is given back as the rest is, or it runs out, which the model waits for.
-        if rights.entry == EntryRight::UntilInvalidated {
-            self.kept_entries.insert(name.to_owned());
+        match rights.entry {
+            EntryRight::UntilInvalidated => drop(self.kept_entries.insert(name.to_owned())),
+            EntryRight::For(ms) => drop(self.kept_leases.insert(name.to_owned(), self.now_ms + ms)),
+            EntryRight::No => {}
         }
     }
 
@@ -296,15 +326,21 @@ impl World {
             match item {
                 Invalid::Attributes(vino) => drop(self.kept_attributes.remove(&vino.ino)),
                 Invalid::Data(vino) => drop(self.kept_pages.remove(&vino.ino)),
-                Invalid::Entry(_, name) => drop(self.kept_entries.remove(std::str::from_utf8(name).unwrap())),
+                Invalid::Entry(_, name) => {
+                    let name = std::str::from_utf8(name).unwrap();
+                    self.kept_entries.remove(name);
+                    self.kept_leases.remove(name);
+                }
                 Invalid::Directory(_) => {
                     self.kept_entries.clear();
+                    self.kept_leases.clear();
                     self.kept_listing = false;
                 }
                 Invalid::Everything => {
                     self.kept_attributes.clear();
                     self.kept_pages.clear();
                     self.kept_entries.clear();
+                    self.kept_leases.clear();
                     self.kept_listing = false;
                 }
             }
@@ -381,6 +417,8 @@ impl World {
             }
             Change::Entry(name, _) => {
                 assert!(!self.kept_entries.contains(&name) && !self.kept_listing, "{name} is kept");
+                let leased = self.kept_leases.get(&name).is_some_and(|until| *until > self.now_ms);
+                assert!(!leased, "{name} is kept for a while");
             }
         }
     }
@@ -424,12 +462,17 @@ impl World {
         }
         let (number, now) = (self.number(2) as usize, self.now());
         let rank = Rank(number as i32);
+        if self.sessions[number] != Session::Open {
+            return;
+        }
         match self.number(4) {
             0 => {
                 self.mds.end_session(number);
                 // A read that was under way when the right was lost cannot be taken back.
                 self.reading.iter_mut().for_each(|(_, held)| *held = false);
+                self.kept_leases.clear();
                 self.client.closed(rank, now);
+                self.sessions[number] = Session::Closed;
                 self.hear();
                 self.ask_again();
             }
@@ -441,15 +484,51 @@ impl World {
             2 => {
                 // What was on its way is lost, as the daemon is.
                 self.mds.to_client[number].clear();
+                self.kept_leases.clear();
                 self.client.reconnect(rank, now);
             }
             _ => self.client.recall(rank, 1, now),
         }
     }
 
+    /// A rank without a session waits for one as long as it waits, and then lets others have what the client should have given back; or there is one.
+    fn sessionless(&mut self, number: usize) {
+        let (rank, now, gives_up) = (Rank(number as i32), self.now(), self.number(2) == 0);
+        match self.sessions[number] {
+            Session::Open => {}
+            // That takes longer than to forget what the client has heard that it has lost.
+            Session::Closed
+                if gives_up && self.tokens.is_empty() && self.mds.to_client[1 - number].is_empty() =>
+            {
+                self.mds.expire(number);
+                self.reading.iter_mut().for_each(|(_, held)| *held = false);
+                self.kept_leases.clear();
+                self.sessions[number] = Session::Expired;
+            }
+            Session::Closed => {
+                self.sessions[number] = Session::Open;
+                self.client.resumed(rank, now);
+            }
+            Session::Expired => {
+                self.client.closed(rank, now);
+                self.sessions[number] = Session::Open;
+                self.client.resumed(rank, now);
+            }
+        }
+    }
+
     fn user(&mut self) {
         let now = self.now();
         match self.number(4) {
+            2 if self.number(4) == 0 => {
+                let of_files = |(id, (asked, _)): (&CallId, &(Asked, Versions))| {
+                    matches!(asked, Asked::Open(_) | Asked::Read(..)).then_some(*id)
+                };
+                if let Some(id) = self.calls.iter().find_map(of_files) {
+                    self.calls.remove(&id);
+                    self.client.give_up(id, now);
+                }
+            }
             0 if !self.files.is_empty() => {
                 let at = self.number(self.files.len() as u64) as usize;
                 let file = self.files[at].0;
@@ -488,13 +567,21 @@ impl World {
             7..=9 => self.invalidate(),
             10..=12 => {
                 let rank = self.number(2) as usize;
-                self.mds.receive(rank, self.now_ms);
+                if self.sessions[rank] == Session::Open {
+                    self.mds.receive(rank, self.now_ms);
+                }
             }
             13..=16 => {
                 let rank = self.number(2) as usize;
-                self.deliver(rank);
+                if self.sessions[rank] == Session::Open {
+                    self.deliver(rank);
+                }
             }
             17..=18 => self.change(),
+            _ if self.number(4) == 0 => {
+                let rank = self.number(2) as usize;
+                self.sessionless(rank);
+            }
             _ => {
                 self.now_ms += self.number(60);
                 if self.client.next_timer().is_some_and(|at| at <= self.now_ms) {
@@ -503,6 +590,7 @@ impl World {
             }
         }
         self.hear();
+        assert_eq!(self.overlooked(), []);
     }
 
     /// What both sides believe of what a change waits for.
@@ -515,6 +603,25 @@ impl World {
         let caps: Option<Vec<_>> = client.map(|inode| inode.caps.iter().collect());
         let rest = client.map(|inode| (inode.told, inode.holds.len(), inode.readers, inode.opens));
         format!("{change:?}: MDS {:?}, client {caps:?}, {rest:?}", self.mds.nodes[&ino])
+    }
+
+    /// Nobody has a file open any more.
+    fn nothing_is_wanted(&self, seed: u64) {
+        for (ino, node) in &self.mds.nodes {
+            let cap = node.cap.as_ref().filter(|cap| !cap.forgotten);
+            let wanted = cap.map_or(Caps::NONE, |cap| cap.wanted) - Caps::PIN;
+            let client = self.client.table.get(Vino::head(*ino)).map(|inode| &inode.caps);
+            assert!(wanted.is_empty(), "seed {seed}, {ino}: {wanted:?} is wanted: {node:?}, {client:?}");
+        }
+    }
+
+    /// Inodes that can be forgotten, and are not looked at by who looks for some.
+    fn overlooked(&self) -> Vec<Vino> {
+        let spare = |inode: &&crate::cephfs::inode::Inode| {
+            let noted = self.client.table.oldest_spare_from(inode.used);
+            self.client.is_spare(inode.vino()) && noted != Some((inode.used, inode.vino()))
+        };
+        self.client.table.iter().filter(spare).map(crate::cephfs::inode::Inode::vino).collect()
     }
 
     fn rests(&self) -> bool {
@@ -538,7 +645,12 @@ fn run(seed: u64, steps: usize) -> usize {
     }
     for _ in 0..20_000 {
         if world.rests() {
-            return world.answered;
+            let now = world.now();
+            world.files.drain(..).for_each(|(file, _)| world.client.close(file, now));
+            if world.client.next_timer().is_none() && world.rests() {
+                world.nothing_is_wanted(seed);
+                return world.answered;
+            }
         }
         world.step(false);
         if world.number(50) == 0 {

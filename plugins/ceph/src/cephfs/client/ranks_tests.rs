@@ -4,7 +4,7 @@ use super::{Command, FsClient};
 use crate::cephfs::{Answer, Done, FsConfig, Vino};
 use crate::mds::{
     Caps, DirStat, Frag, FragTree, InodeStat, LeaseStat, Op, Rank, ReaddirEntry, ReaddirReply, Reply,
-    ReplyCap, ReplyExtra, SnapTrace, cap_flags, ino, name_hash, readdir_flags,
+    ReplyCap, ReplyExtra, cap_flags, ino, name_hash, readdir_flags,
 };
 use crate::time::Now;
 
@@ -54,17 +54,7 @@ fn directory(rank: Rank) -> InodeStat {
 }
 
 fn reply(target: InodeStat, extra: ReplyExtra) -> Reply {
-    let snap_trace = SnapTrace::default();
-    Reply {
-        op: 0,
-        result: 0,
-        mdsmap_epoch: 1,
-        safe: true,
-        dentry: None,
-        target: Some(target),
-        extra,
-        snap_trace,
-    }
+    Reply { mdsmap_epoch: 1, safe: true, target: Some(target), extra, ..Reply::default() }
 }
 
 /// All of one half, as its rank lists it.
@@ -125,6 +115,7 @@ fn list(client: &mut FsClient, expected: [Rank; 2]) {
 #[test]
 fn each_fragment_is_asked_where_it_is_and_all_of_them_are_one_directory() {
     let mut client = FsClient::new(FsConfig::default());
+    [R0, R1].into_iter().for_each(|rank| client.resumed(rank, NOW));
     client.getattr(Vino::ROOT, Caps::ANY_SHARED, None, NOW);
     let (number, ..) = asked(&mut client);
     client.replied(number, R0, NOW.monotonic_ms, reply(directory(R0), ReplyExtra::None), NOW);

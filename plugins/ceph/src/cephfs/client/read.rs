@@ -21,6 +21,7 @@ impl FsClient {
             if inode.readers == 0 {
                 self.give_back(vino);
                 self.wake(vino);
+                self.let_alone(vino);
             }
         }
         self.settle(now);
@@ -33,19 +34,31 @@ impl FsClient {
             && let Some(inode) = self.table.get_mut(vino)
         {
             inode.opens = inode.opens.saturating_sub(1);
-            let tells = inode.caps.iter().any(|(_, cap)| !(cap.wanted - Caps::PIN).is_empty());
-            if inode.opens == 0 && tells {
-                self.unwanted.insert((now.after(self.config.unwanted_after_ms), vino));
+            if inode.opens == 0 {
+                self.let_alone(vino);
             }
         }
         self.settle(now);
+    }
+
+    /// Files that nobody has open, and that servers believe to be wanted, are wanted for a while yet. A file may have been closed before the server has
+    /// said that it knows of its opening, or nobody waited for that any more.
+    pub(super) fn plan_to_want_less(&mut self, now: Now) {
+        for vino in std::mem::take(&mut self.unneeded) {
+            let too_much = self.table.get(vino).is_some_and(Inode::is_wanted_too_much);
+            // Whoever waits for rights to it wants it; the end of that comes here again.
+            if too_much && !self.waiting.contains_key(&vino) {
+                self.unwanted.insert((now.after(self.config.unwanted_after_ms), vino));
+            }
+        }
     }
 
     /// Files that were closed a while ago are not wanted any more.
     pub(super) fn on_unwanted(&mut self, now: Now) {
         while let Some((at, vino)) = self.unwanted.first().copied().filter(|(at, _)| now.reached(*at)) {
             self.unwanted.remove(&(at, vino));
-            if self.table.get(vino).is_some_and(|inode| inode.opens == 0) {
+            let closed = self.table.get(vino).is_some_and(|inode| inode.opens == 0);
+            if closed && !self.waiting.contains_key(&vino) {
                 self.want_less(vino);
             }
         }

@@ -12,6 +12,16 @@ use crate::mds::{
 use crate::time::Now;
 use std::sync::Arc;
 
+/// What came of what a rank has told of an inode.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Filled {
+    pub(super) vino: Vino,
+    /// What the rank gives with it, as far as that counts.
+    pub(super) issued: Caps,
+    /// Since this was sent another rank has taken the inode over: what it says of leases is void too.
+    pub(super) void: bool,
+}
+
 impl FsClient {
     /// A request was answered that was sent at `sent_ms` to who answers it: leases count from then, not from when somebody first wanted to ask. Answers and
     /// messages about capabilities of one rank must come in the order in which it sent them.
@@ -86,11 +96,11 @@ impl FsClient {
         let Reply { result, dentry, target, extra, .. } = reply;
         let mut outcome = Outcome { result: result.min(0), target: None };
         let dentry = dentry.map(|dentry| self.take_directory(rank, dentry));
-        let mut target_shared = false;
+        let mut told = None;
         if let Some(stat) = target {
-            target_shared = stat.cap.caps.contains(Caps::FILE_SHARED);
             let path = (stat.snap < ino::NO_SNAP).then(|| request.path.clone());
-            outcome.target = self.fill(rank, stat, path);
+            told = self.fill(rank, stat, path);
+            outcome.target = told.map(|told| told.vino);
             let asked = request.ask.mask().contains(Caps::XATTR_SHARED);
             if let Some(inode) = outcome.target.filter(|_| asked).and_then(|vino| self.table.get_mut(vino)) {
                 inode.has_no_xattrs();
@@ -106,18 +116,17 @@ impl FsClient {
         if let (Ask::Readdir(listing), ReplyExtra::Readdir(entries), 0) =
             (&request.ask, extra, outcome.result)
         {
-            self.take_listing(*listing, request, rank, entries, target_shared)?;
+            self.take_listing(*listing, request, rank, entries, told)?;
         }
         Ok(outcome)
     }
 
     /// The directory of a name, and whether the rank that tells the name also says that names in it do not change.
     fn take_directory(&mut self, rank: Rank, dentry: TraceDentry) -> Option<(Vino, bool, LeaseStat)> {
-        let shared = dentry.dir.cap.caps.contains(Caps::FILE_SHARED);
-        let frag = dentry.frag;
-        let dir = self.fill(rank, dentry.dir, None)?;
-        self.served_by(dir, &frag);
-        Some((dir, shared, dentry.lease))
+        let Filled { vino, issued, void } = self.fill(rank, dentry.dir, None)?;
+        self.served_by(vino, &dentry.frag);
+        let lease = if void { LeaseStat::default() } else { dentry.lease };
+        Some((vino, issued.contains(Caps::FILE_SHARED), lease))
     }
 
     pub(super) fn served_by(&mut self, dir: Vino, frag: &crate::mds::DirStat) {
@@ -139,28 +148,29 @@ impl FsClient {
 
     pub(super) fn lease(&self, rank: Rank, lease: &LeaseStat, sent_ms: u64) -> Option<Lease> {
         let valid =
-            lease.mask & lease_mask::VALID != 0 && lease.duration_ms > 0 && !self.suspended.contains(&rank);
+            lease.mask & lease_mask::VALID != 0 && lease.duration_ms > 0 && self.open_ranks.count(rank);
         let until_ms = sent_ms.saturating_add(u64::from(lease.duration_ms));
         valid.then_some(Lease { until_ms })
     }
 
     /// Notes an inode, and what is issued with it. `path`: how it is found, if it is in a snapshot.
-    pub(super) fn fill(&mut self, rank: Rank, stat: InodeStat, path: Option<FilePath>) -> Option<Vino> {
+    pub(super) fn fill(&mut self, rank: Rank, stat: InodeStat, path: Option<FilePath>) -> Option<Filled> {
         let vino = Vino { ino: stat.ino, snap: stat.snap };
         let kind = Kind::of_mode(stat.mode).filter(|_| !vino.is_snapshots())?;
         if self.table.get(vino).is_some_and(|inode| inode.attributes.kind != kind) {
             self.drop_inode(vino);
         }
         let layout = self.table.layout(&stat.layout);
-        let valid = !self.suspended.contains(&rank);
+        let valid = self.open_ranks.count(rank);
         let inode = self.table.entry(vino, kind, layout.clone());
         let (before, held) = (inode.caps.issued(), inode.caps.held());
+        let (mut issued, mut void) = (stat.cap.caps, false);
         if !vino.is_head() {
-            inode.caps.frozen |= stat.cap.caps;
+            inode.caps.frozen |= issued;
             inode.path = path.or(inode.path.take());
         } else if !stat.cap.caps.is_empty() {
             let cap = stat.cap;
-            inode.caps.add(
+            void = !inode.caps.add(
                 rank,
                 Issue {
                     id: cap.cap_id,
@@ -173,10 +183,13 @@ impl FsClient {
                     valid,
                 },
             );
+            if void || !valid {
+                issued = Caps::NONE;
+            }
         }
         let gained = inode.caps.issued() - before;
         let (hash, tree) = (stat.dir_layout.hash, stat.frag_tree.clone());
-        inode.fill(stat, held, gained, layout);
+        inode.fill(stat, held, issued, gained, layout);
         if inode.attributes.nlink == 0 && vino.is_head() {
             self.unlinked.insert(vino);
         }
@@ -191,7 +204,7 @@ impl FsClient {
         self.table.weigh(vino);
         self.changed(vino, before);
         self.give_back(vino);
-        Some(vino)
+        Some(Filled { vino, issued, void })
     }
 
     /// Notes what a name leads to.
@@ -221,12 +234,7 @@ impl FsClient {
         }
         let told = directory.get(&place).is_some_and(|old| old.told && old.target == target);
         let old = directory.insert(place, Dentry { target, period, lease, told });
-        let absent = directory.absent();
-        if absent > 0 {
-            self.absent.insert(dir, absent);
-        } else {
-            self.absent.remove(&dir);
-        }
+        self.absent.note(dir, directory.absent());
         if let Some(old) = old.filter(|old| old.target != target) {
             self.unlink_back(dir, &name, &old);
         }

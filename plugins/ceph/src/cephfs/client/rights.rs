@@ -7,6 +7,7 @@ use crate::cephfs::directory::Place;
 use crate::cephfs::inode::{Inode, PAGES, Told};
 use crate::mds::{CapItem, CapOp, CapRelease, Caps, CapsMessage, LeaseMessage, Rank};
 use crate::time::Now;
+use std::sync::Arc;
 
 /// What waits until the user has forgotten something.
 #[derive(Clone, Debug)]
@@ -15,6 +16,17 @@ pub(super) enum Hold {
     Inode(Vino),
     /// The lease of a name: the rank that wants it, and what it is answered.
     Lease(Rank, LeaseMessage),
+    /// What is answered about the lease of a name that is not known any more.
+    Name(Vino, Arc<[u8]>),
+}
+
+/// A name that is not known any more, but of which the user may still have kept what was leased.
+#[derive(Debug)]
+pub(super) struct NameHold {
+    /// The last that the user was told to forget it.
+    hold: u64,
+    /// Who wants the lease back, and what it is answered then.
+    answers: Vec<(Rank, LeaseMessage)>,
 }
 
 /// Most things that the user is told to forget at once.
@@ -25,6 +37,7 @@ impl FsClient {
     pub fn invalidated(&mut self, token: Token, now: Now) {
         self.tick += 1;
         for id in self.tokens.remove(&token).unwrap_or_default() {
+            self.taken.remove(&id);
             match self.holds.remove(&id) {
                 Some(Hold::Inode(vino)) => {
                     if let Some(inode) = self.table.get_mut(vino) {
@@ -32,11 +45,14 @@ impl FsClient {
                     }
                     self.give_back(vino);
                     self.wake(vino);
+                    self.let_alone(vino);
                 }
                 Some(Hold::Lease(rank, message)) => self.commands.push_back(Command::Lease { rank, message }),
+                Some(Hold::Name(dir, name)) => self.name_forgotten(id, (dir, name)),
                 None => {}
             }
         }
+        self.take_recalled();
         self.settle(now);
     }
 
@@ -48,6 +64,7 @@ impl FsClient {
             if inode.refs == 0 && inode.opens == 0 {
                 inode.told = Told::default();
                 self.trim_again = self.trim_again.saturating_sub(1);
+                self.let_alone(vino);
             }
         }
         self.settle(now);
@@ -60,6 +77,10 @@ impl FsClient {
         inode.told.attributes |= attributes;
         let told = if inode.directory.is_some() { &mut inode.told.entries } else { &mut inode.told.pages };
         *told |= pages;
+        let (used, told) = (inode.used, inode.told);
+        if told != Told::default() {
+            self.table.is_not_spare(used);
+        }
         Rights { attributes, entry: EntryRight::No, pages }
     }
 
@@ -68,6 +89,7 @@ impl FsClient {
         if dir.is_snapshots() {
             return EntryRight::No;
         }
+        let (room, room_absent) = (self.has_room(), self.absent.all() <= self.config.absent_names);
         let Some(inode) = self.table.get_mut(dir) else { return EntryRight::No };
         let listed = inode.pages_may_be_kept();
         let Some(directory) = inode.directory.as_mut() else { return EntryRight::No };
@@ -77,13 +99,18 @@ impl FsClient {
                 EntryRight::UntilInvalidated
             }
             None if listed && complete => EntryRight::UntilInvalidated,
-            Some(dentry) => match dentry.lease.filter(|lease| !now.reached(lease.until_ms)) {
-                Some(lease) => {
-                    dentry.told = true;
-                    EntryRight::For(lease.until_ms.saturating_sub(now.monotonic_ms))
+            Some(dentry) => {
+                // What is kept under a lease cannot be forgotten again without asking the user either.
+                let room = if dentry.target.is_some() { room } else { room_absent };
+                match dentry.lease.filter(|lease| room && !now.reached(lease.until_ms)) {
+                    Some(lease) => {
+                        dentry.told = true;
+                        directory.kept_until_ms = directory.kept_until_ms.max(lease.until_ms);
+                        EntryRight::For(lease.until_ms.saturating_sub(now.monotonic_ms))
+                    }
+                    None => EntryRight::No,
                 }
-                None => EntryRight::No,
-            },
+            }
             None => EntryRight::No,
         };
         inode.told.entries |= right == EntryRight::UntilInvalidated;
@@ -95,8 +122,7 @@ impl FsClient {
     /// Where more inodes are known than may be, the user is given nothing of it to keep: it can be forgotten again without asking the user, who may take
     /// longer to let go of a large directory than an MDS to list it.
     pub(super) fn entry(&mut self, vino: Vino, entry: EntryRight) -> Option<Entry> {
-        let room = self.table.len() <= self.config.all_inodes;
-        let kept = if room { self.rights(vino) } else { Rights::NONE };
+        let kept = if self.has_room() { self.rights(vino) } else { Rights::NONE };
         let rights = Rights { entry, ..kept };
         self.table.touch(vino);
         let inode = self.table.get_mut(vino)?;
@@ -104,11 +130,19 @@ impl FsClient {
         Some(Entry { attributes: Box::new(inode.attributes.clone()), rights })
     }
 
+    /// Whether not more inodes are known than may be.
+    fn has_room(&self) -> bool {
+        self.table.len() <= self.config.all_inodes
+    }
+
     /// What is issued has changed from `before` to what it is now: tells the user what to forget, and wakes who waits.
     pub(super) fn changed(&mut self, vino: Vino, before: Caps) {
         let Some(inode) = self.table.get_mut(vino) else { return };
         let after = inode.caps.issued();
         let (lost, gained) = (before - after, after - before);
+        if inode.is_wanted_too_much() {
+            self.unneeded.push(vino);
+        }
         if gained.intersects(Caps::FILE_SHARED)
             && let Some(directory) = inode.directory.as_mut()
         {
@@ -162,6 +196,33 @@ impl FsClient {
         self.tell(item, Some(self.last_hold));
     }
 
+    /// The same for a name that is forgotten here, of which the user may have kept what is leased: whoever takes the lease back will find nothing of it.
+    pub(super) fn hold_name(&mut self, dir: Vino, name: &Arc<[u8]>) {
+        self.last_hold += 1;
+        let hold = self.last_hold;
+        let named = self.names.entry((dir, name.clone())).or_insert(NameHold { hold, answers: Vec::new() });
+        named.hold = hold;
+        self.holds.insert(hold, Hold::Name(dir, name.clone()));
+        self.tell(Invalid::Entry(dir, name.clone()), Some(hold));
+    }
+
+    fn name_forgotten(&mut self, hold: u64, named: (Vino, Arc<[u8]>)) {
+        if self.names.get(&named).is_some_and(|name| name.hold == hold)
+            && let Some(name) = self.names.remove(&named)
+        {
+            let lease = |(rank, message)| Command::Lease { rank, message };
+            self.commands.extend(name.answers.into_iter().map(lease));
+        }
+    }
+
+    /// Answers who takes back the lease of a name that the user need not be told of, or is just forgetting.
+    pub(super) fn answer_lease(&mut self, dir: Vino, name: Arc<[u8]>, rank: Rank, message: LeaseMessage) {
+        match self.names.get_mut(&(dir, name)) {
+            Some(name) => name.answers.push((rank, message)),
+            None => self.commands.push_back(Command::Lease { rank, message }),
+        }
+    }
+
     /// Tells the user to forget something. Things are told together, but not with bytes of a file: to forget those may take as long as a read.
     pub(super) fn tell(&mut self, item: Invalid, hold: Option<u64>) {
         let slow = |item: &Invalid| matches!(item, Invalid::Data(_) | Invalid::Everything);
@@ -191,13 +252,14 @@ impl FsClient {
                 directory.dentries_mut().for_each(|(_, dentry)| dentry.told = false);
             }
         }
+        self.table.all_may_be_spare();
         self.tell(Invalid::Everything, None);
     }
 
     /// Gives back what is being revoked, as far as nobody uses it.
     pub(super) fn give_back(&mut self, vino: Vino) {
         let Some(inode) = self.table.get_mut(vino) else { return };
-        let (in_use, wanted, attributes) = (inode.in_use(), inode.wanted(), inode.attributes.clone());
+        let (in_use, wanted) = (inode.in_use(), inode.wanted());
         let mut gone = Vec::new();
         for (rank, cap) in inode.caps.iter_mut() {
             if cap.leaving {
@@ -213,7 +275,7 @@ impl FsClient {
             cap.implemented = cap.issued;
             cap.answer_due = false;
             cap.wanted = wanted;
-            let message = Box::new(update(&attributes, cap, wanted));
+            let message = Box::new(update(&inode.attributes, cap, wanted));
             self.commands.push_back(Command::Caps { rank, message });
         }
         for rank in gone {
@@ -227,11 +289,11 @@ impl FsClient {
     /// Tells servers that an inode is not wanted as before, if they believe it.
     pub(super) fn want_less(&mut self, vino: Vino) {
         let Some(inode) = self.table.get_mut(vino) else { return };
-        let (wanted, attributes) = (inode.wanted(), inode.attributes.clone());
+        let wanted = inode.wanted();
         for (rank, cap) in inode.caps.iter_mut().filter(|(_, cap)| !cap.leaving) {
             if !(cap.wanted - wanted - Caps::PIN).is_empty() {
                 cap.wanted = wanted;
-                let message = Box::new(update(&attributes, cap, wanted));
+                let message = Box::new(update(&inode.attributes, cap, wanted));
                 self.commands.push_back(Command::Caps { rank, message });
             }
         }
@@ -241,10 +303,14 @@ impl FsClient {
     pub(super) fn leave(&mut self, vino: Vino) {
         let Some(inode) = self.table.get_mut(vino) else { return };
         let before = inode.caps.issued();
-        for (_, cap) in inode.caps.iter_mut() {
+        let mut ranks = Vec::new();
+        for (rank, cap) in inode.caps.iter_mut() {
             cap.issued &= Caps::PIN;
-            cap.leaving = true;
+            if !std::mem::replace(&mut cap.leaving, true) {
+                ranks.push(rank);
+            }
         }
+        ranks.into_iter().for_each(|rank| self.gives_back_to(rank));
         self.changed(vino, before);
         self.give_back(vino);
     }

@@ -4,13 +4,28 @@ use super::{Command, FsClient, Vino};
 use crate::cephfs::answer::Invalid;
 use crate::mds::{Caps, Rank, ReconnectCap};
 use crate::time::Now;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Ranks with an open session, and whether it was renewed in time: only then does what they give count. A rank with which there is no session can take
+/// nothing back, and lets others have it after a while.
+#[derive(Debug, Default)]
+pub(super) struct OpenRanks(BTreeMap<Rank, bool>);
+
+impl OpenRanks {
+    /// Whether what this rank gives counts.
+    pub(super) fn count(&self, rank: Rank) -> bool {
+        self.0.get(&rank) == Some(&true)
+    }
+}
 
 impl FsClient {
     /// Nothing of this rank counts at present. `revoked`: and what it gave does not count later either.
     pub fn suspended(&mut self, rank: Rank, revoked: bool, now: Now) {
         self.tick += 1;
-        self.suspended.insert(rank);
+        if let Some(counts) = self.open_ranks.0.get_mut(&rank) {
+            *counts = false;
+        }
         self.without_notice(rank, |cap| {
             cap.valid = false;
             if revoked {
@@ -21,10 +36,10 @@ impl FsClient {
         self.settle(now);
     }
 
-    /// What is held of this rank counts.
+    /// What is held of this rank counts: its session is open, or was renewed.
     pub fn resumed(&mut self, rank: Rank, now: Now) {
         self.tick += 1;
-        if self.suspended.remove(&rank) {
+        if self.open_ranks.0.insert(rank, true) != Some(true) {
             for vino in self.table.vinos() {
                 let Some(inode) = self.table.get_mut(vino) else { continue };
                 let before = inode.caps.issued();
@@ -38,19 +53,24 @@ impl FsClient {
         self.settle(now);
     }
 
-    /// The session with this rank has ended, and all that was held in it is void.
+    /// The session with this rank has ended or is not to be had, and all that was held in it is void.
     pub fn closed(&mut self, rank: Rank, now: Now) {
         self.tick += 1;
-        self.suspended.remove(&rank);
+        let was_open = self.open_ranks.0.remove(&rank).is_some();
         self.releases.remove(&rank);
+        self.recalls.remove(&rank);
         self.without_notice(rank, |cap| {
             (cap.valid, cap.issued, cap.implemented) = (false, Caps::NONE, Caps::NONE);
         });
-        self.drop_leases(false);
+        if was_open {
+            self.drop_leases(false);
+        }
         for inode in self.table.iter_mut() {
             inode.caps.remove(rank);
             inode.caps.forget_void(rank);
-            inode.forget_versions();
+            if was_open {
+                inode.forget_versions();
+            }
         }
         self.wake_all();
         self.settle(now);
@@ -108,6 +128,7 @@ impl FsClient {
         self.tick += 1;
         // What was to be given back is not told to be held: that gives it back.
         self.releases.remove(&rank);
+        self.recalls.remove(&rank);
         self.drop_leases(true);
         let mut caps = Vec::new();
         for vino in self.table.vinos() {

@@ -156,15 +156,13 @@ impl FsClient {
         Some(match (task, outcome.result) {
             (Task::Readdir(request), 0) => self.page(request, true, now)?,
             (Task::Lookup { parent, name }, 0) => {
-                let place = self.place(*parent, name);
-                let right = self.entry_right(*parent, &place, now);
+                let right = self.entry_right_to(*parent, name, outcome.target, now);
                 Step::Done(self.found(outcome.target, right))
             }
             (Task::Lookup { parent, name }, result)
                 if result == -errno::ENOENT && matches!(ask, Ask::Lookup(..)) =>
             {
-                let place = self.place(*parent, name);
-                Step::Done(Ok(Answer::Absent(self.entry_right(*parent, &place, now))))
+                Step::Done(Ok(Answer::Absent(self.entry_right_to(*parent, name, None, now))))
             }
             (Task::Getattr { vino, .. }, 0) => Step::Done(self.attributes(*vino)),
             (Task::Open { vino, .. }, 0) => Step::Done(self.opened(*vino)),
@@ -196,6 +194,20 @@ impl FsClient {
         let nothing = || FsError::Malformed("a name that exists, and no inode".to_owned());
         let entry = target.and_then(|vino| self.entry(vino, right)).ok_or_else(nothing)?;
         Ok(Answer::Found(entry))
+    }
+
+    /// What may be kept of this: that a name leads there. Nothing if it is known to lead elsewhere by now.
+    pub(super) fn entry_right_to(
+        &mut self,
+        dir: Vino,
+        name: &Arc<[u8]>,
+        target: Option<Vino>,
+        now: Now,
+    ) -> EntryRight {
+        let place = self.place(dir, name);
+        let directory = self.table.get(dir).and_then(|inode| inode.directory.as_deref());
+        let known = directory.and_then(|directory| directory.get(&place)).and_then(|dentry| dentry.target);
+        if known == target { self.entry_right(dir, &place, now) } else { EntryRight::No }
     }
 
     pub(super) fn place(&self, parent: Vino, name: &Arc<[u8]>) -> (u32, Arc<[u8]>) {

@@ -2,7 +2,7 @@
 
 use super::{Command, FsClient};
 use crate::cephfs::{Answer, Done, FsConfig, INODE_BYTES, Vino};
-use crate::mds::{Caps, InodeStat, Rank, Reply, ReplyCap, ReplyExtra, SnapTrace, cap_flags, ino};
+use crate::mds::{Caps, InodeStat, Rank, Reply, ReplyCap, cap_flags, ino};
 use crate::time::Now;
 use std::collections::VecDeque;
 
@@ -31,16 +31,13 @@ fn told(number: u64) -> Reply {
         flags: cap_flags::AUTH,
         ..ReplyCap::default()
     };
-    Reply {
-        op: 0,
-        result: 0,
-        mdsmap_epoch: 1,
-        safe: true,
-        dentry: None,
-        target: Some(stat),
-        extra: ReplyExtra::None,
-        snap_trace: SnapTrace::default(),
-    }
+    Reply { mdsmap_epoch: 1, safe: true, target: Some(stat), ..Reply::default() }
+}
+
+fn client(config: FsConfig) -> FsClient {
+    let mut client = FsClient::new(config);
+    client.resumed(Rank(0), NOW);
+    client
 }
 
 fn request(client: &mut FsClient) -> Option<u64> {
@@ -59,7 +56,7 @@ fn answer(client: &mut FsClient) -> Option<Answer> {
 
 #[test]
 fn what_is_stored_keeps_to_its_memory_and_rights_stay() {
-    let mut client = FsClient::new(FsConfig { memory: MEMORY, ..FsConfig::default() });
+    let mut client = client(FsConfig { memory: MEMORY, ..FsConfig::default() });
     let vino = |number: u64| Vino::head(0x1000 + number);
     for number in 0..FILES {
         client.find(vino(number).ino, None, NOW);
@@ -96,7 +93,7 @@ fn what_is_stored_keeps_to_its_memory_and_rights_stay() {
 #[test]
 fn no_more_is_known_than_may_be_and_what_is_used_last_is_kept() {
     const ALL: usize = 32;
-    let mut client = FsClient::new(FsConfig { idle_inodes: ALL, all_inodes: ALL, ..FsConfig::default() });
+    let mut client = client(FsConfig { idle_inodes: ALL, all_inodes: ALL, ..FsConfig::default() });
     let mut tokens = VecDeque::new();
     let mut kept = 0;
     for number in 0..200 {
@@ -119,4 +116,64 @@ fn no_more_is_known_than_may_be_and_what_is_used_last_is_kept() {
         }
     }
     assert!((2 * ALL..200).contains(&kept), "{kept} of 200 may be kept");
+}
+
+/// Has the client look for a file that it does not know.
+fn find(client: &mut FsClient, number: u64) {
+    client.find(0x1000 + number, None, NOW);
+    let asked = request(client).unwrap();
+    client.replied(asked, Rank(0), NOW.monotonic_ms, told(number), NOW);
+    while client.poll_done().is_some() {}
+}
+
+#[test]
+fn what_is_in_use_is_not_walked_over_for_each_inode_that_comes() {
+    const ALL: usize = 1_000;
+    const MORE: usize = 200;
+    for open in [false, true] {
+        let mut client = client(FsConfig { idle_inodes: ALL, all_inodes: ALL, ..FsConfig::default() });
+        for number in 0..ALL as u64 {
+            find(&mut client, number);
+            if open {
+                let Some(inode) = client.table.get_mut(Vino::head(0x1000 + number)) else { continue };
+                inode.opens = 1;
+            }
+        }
+        client.table.walked.set(0);
+        for number in 0..MORE as u64 {
+            // The user forgets nothing.
+            find(&mut client, ALL as u64 + number);
+        }
+        let walked = client.table.walked.get();
+        assert!(walked < 3 * ALL + 16 * MORE, "open: {open}, {walked} steps");
+        assert!(client.table.len() <= ALL + 1, "open: {open}, {} are known", client.table.len());
+    }
+}
+
+#[test]
+fn an_open_file_without_a_name_is_not_looked_at_until_it_is_closed() {
+    let mut client = client(FsConfig::default());
+    let mut unlinked = told(0);
+    if let Some(stat) = unlinked.target.as_mut() {
+        (stat.nlink, stat.cap.caps) = (0, stat.cap.caps | Caps::FILE_RD);
+    }
+    client.open(Vino::head(0x1000), false, None, NOW);
+    let asked = request(&mut client).unwrap();
+    client.replied(asked, Rank(0), NOW.monotonic_ms, unlinked, NOW);
+    let Some(Answer::Opened { file, .. }) = answer(&mut client) else { panic!("it is open") };
+    client.read_right(file, 1, None, NOW);
+    assert!(matches!(answer(&mut client), Some(Answer::Read(_))) && client.unlinked.is_empty());
+    let released = |client: &mut FsClient| {
+        std::iter::from_fn(|| client.poll_command()).any(|command| matches!(command, Command::Release { .. }))
+    };
+    client.close(file, NOW);
+    assert!(!released(&mut client), "it is being read");
+    client.read_done(Vino::head(0x1000), NOW);
+    // The user has kept bytes of it.
+    while let Some(done) = client.poll_done() {
+        if let Done::Invalidate { token, .. } = done {
+            client.invalidated(token, NOW);
+        }
+    }
+    assert!(released(&mut client));
 }

@@ -161,7 +161,7 @@ pub enum SessionEvent<P> {
         /// This one.
         message: Message<P>,
     },
-    /// A session is open. The client has nothing in it yet.
+    /// A session is open. The client has nothing in it yet but what another rank has said that is there for it.
     Opened {
         /// With this rank.
         rank: Rank,
@@ -185,7 +185,8 @@ pub enum SessionEvent<P> {
         /// Until then, on the monotonic clock.
         until_ms: u64,
     },
-    /// A session has ended. What the client had in it is void; its requests are sent again in the next session.
+    /// A session has ended, or is not to be had. What the client had in it, or was to have, is void; its requests are sent again in the
+    /// next session.
     Closed {
         /// With this rank.
         rank: Rank,

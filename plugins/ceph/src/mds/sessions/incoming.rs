@@ -115,6 +115,7 @@ impl<P: Payload> Sessions<P> {
             State::Open | State::Closing | State::Orphaned | State::Reconnecting { told: false } => return,
         };
         session.state = State::Open;
+        self.wanted.remove(&rank);
         self.refused = None;
         self.events.push_back(event);
         if self.closing {

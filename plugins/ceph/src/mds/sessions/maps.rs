@@ -88,12 +88,8 @@ impl<P: Payload> Sessions<P> {
         }
         if let Some(old) = self.fs.replace(fs) {
             self.events.push_back(SessionEvent::Unsubscribe { what: mds_map_name(old) });
-            let ranks: Vec<Rank> = self.sessions.keys().copied().collect();
             self.map = None;
-            for rank in ranks {
-                let why = "the file system was replaced by another one of its name".to_owned();
-                self.end(rank, CloseReason::Lost, why, now);
-            }
+            self.end_all(CloseReason::Lost, "the file system was replaced by another one of its name", now);
         }
         self.events.push_back(SessionEvent::Subscribe { what: mds_map_name(fs), start: 0, once: false });
     }
@@ -113,8 +109,9 @@ impl<P: Payload> Sessions<P> {
             self.events.push_back(SessionEvent::Got { what: mds_map_name(fs), epoch: map.epoch.into() });
         }
         let lacking = map.required_client_features.missing_in(&self.features);
-        self.map = Some(map);
+        let before = self.map.replace(map);
         self.pauses.retain(|rank, _| self.map.as_ref().is_some_and(|map| map.ranks.contains(rank)));
+        self.forget_replaced(before.as_ref());
         let ranks: Vec<Rank> = self.sessions.keys().copied().collect();
         for rank in ranks {
             self.follow(rank, now);
@@ -206,7 +203,7 @@ impl<P: Payload> Sessions<P> {
         let daemons = open.filter_map(|(rank, _)| map.daemon(*rank));
         let targets: Vec<Rank> = daemons.flat_map(|daemon| daemon.export_targets.iter().copied()).collect();
         for target in targets {
-            self.open(target, now);
+            self.begin(target, now);
         }
     }
 }

@@ -9,7 +9,7 @@
 //! in it void. Requests survive both: they are sent again, unless they had been answered.
 //!
 //! - `maps`: which daemon has which rank. `incoming`: what an MDS says. `requests`: what is asked of which rank. `timing`: renewals and
-//!   deadlines.
+//!   deadlines. `wanted`: sessions that cannot be had yet.
 //!
 //! Behaviour follows `client/Client.cc` and `mds/Server.cc` of Ceph, and `fs/ceph/mds_client.c` of Linux.
 
@@ -20,6 +20,7 @@ mod maps;
 mod requests;
 mod session;
 mod timing;
+mod wanted;
 
 pub use config::SessionConfig;
 pub use event::{CloseReason, Request, RequestError, RequestId, SessionEvent, Status, Target};
@@ -58,6 +59,8 @@ pub struct Sessions<P> {
     no_fs: Option<String>,
     map: Option<MdsMap>,
     sessions: BTreeMap<Rank, Session>,
+    /// Ranks to which capabilities move, and whose session is not open yet. What they have given without one counts for nothing.
+    wanted: BTreeSet<Rank>,
     /// Ranks whose session has ended: when it may be opened again (0: that has come), and how long the next pause is.
     pauses: BTreeMap<Rank, (u64, u64)>,
     /// An MDS refuses this client: why, and until when nobody is asked again (0: that has come).
@@ -87,6 +90,7 @@ impl<P: Payload> Sessions<P> {
             no_fs: None,
             map: None,
             sessions: BTreeMap::new(),
+            wanted: BTreeSet::new(),
             pauses: BTreeMap::new(),
             refused: None,
             requests: BTreeMap::new(),
@@ -185,20 +189,6 @@ impl<P: Payload> Sessions<P> {
         }
     }
 
-    /// Asks for a session with a rank, if there is none: for instance because a capability moves there.
-    pub fn open(&mut self, rank: Rank, now: Now) {
-        if self.closing || self.sessions.contains_key(&rank) || !self.may_open(rank, now) {
-            return;
-        }
-        let Some(daemon) = self.map.as_ref().and_then(|map| map.daemon(rank)) else { return };
-        // Before it is active, it would keep a request for a session back; those that are stopping drop it.
-        if daemon.state != MdsState::ACTIVE {
-            return;
-        }
-        self.sessions.insert(rank, Session::new(daemon.gid, now));
-        self.link(rank);
-    }
-
     /// The connection to a rank stands.
     pub fn peer_ready(&mut self, rank: Rank, now: Now) {
         let Some(session) = self.sessions.get_mut(&rank) else { return };
@@ -249,10 +239,7 @@ impl<P: Payload> Sessions<P> {
     /// This client is in the blocklist of the OSD map: all its sessions are void. It has got another identity, or will have it before the next
     /// event is heeded: new sessions are opened at once.
     pub fn evicted(&mut self, now: Now) {
-        let ranks: Vec<Rank> = self.sessions.keys().copied().collect();
-        for rank in ranks {
-            self.end(rank, CloseReason::Evicted, "the cluster has blocklisted this client".to_owned(), now);
-        }
+        self.end_all(CloseReason::Evicted, "the cluster has blocklisted this client", now);
         self.pauses.clear();
         self.kick(now);
     }
@@ -293,6 +280,7 @@ impl<P: Payload> Sessions<P> {
     /// Leaves: closes all sessions. Capabilities must be given back before. Each session says [`SessionEvent::Closed`] when its MDS has let go.
     pub fn close(&mut self, now: Now) {
         self.closing = true;
+        self.wanted.clear();
         self.fail_waiting(&RequestError::Refused(LEAVING.to_owned()));
         let ranks: Vec<Rank> = self.sessions.keys().copied().collect();
         for rank in ranks {
@@ -322,12 +310,6 @@ impl<P: Payload> Sessions<P> {
     /// Whether a rank gives sessions.
     fn is_active(&self, rank: Rank) -> bool {
         self.map.as_ref().and_then(|map| map.state(rank)) == Some(MdsState::ACTIVE)
-    }
-
-    /// Whether a session may be asked for now.
-    fn may_open(&self, rank: Rank, now: Now) -> bool {
-        let refused = self.refused.as_ref().is_some_and(|(_, until)| !now.reached(*until));
-        !refused && self.pauses.get(&rank).is_none_or(|(at, _)| now.reached(*at))
     }
 
     /// Makes a connection to the daemon of a session.
@@ -368,7 +350,7 @@ impl<P: Payload> Sessions<P> {
         self.events.push_back(SessionEvent::Send { rank, message: message.into_message() });
     }
 
-    /// A session is over: its requests wait for the next one.
+    /// A session is over, or does not come about: its requests wait for the next one.
     fn end(&mut self, rank: Rank, reason: CloseReason, why: String, now: Now) {
         self.unlink(rank);
         let Some(session) = self.sessions.remove(&rank) else { return };
@@ -382,10 +364,24 @@ impl<P: Payload> Sessions<P> {
                 _ => Level::Warn,
             };
             self.log(level, format!("the session with {rank} has ended: {why}"));
-            self.events.push_back(SessionEvent::Closed { rank, reason, why });
+        }
+        self.events.push_back(SessionEvent::Closed { rank, reason, why });
+        if reason != CloseReason::Lost {
+            self.wanted.remove(&rank);
         }
         self.take_back(rank);
         self.kick(now);
+    }
+
+    /// All sessions are over, and nothing counts that was given for those to come.
+    fn end_all(&mut self, reason: CloseReason, why: &str, now: Now) {
+        for rank in self.wanted.clone() {
+            self.want_no_more(rank, reason, why);
+        }
+        let ranks: Vec<Rank> = self.sessions.keys().copied().collect();
+        for rank in ranks {
+            self.end(rank, reason, why.to_owned(), now);
+        }
     }
 
     /// When the session with a rank may be opened again: at once if the last one was a good one.

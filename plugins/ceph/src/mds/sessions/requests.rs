@@ -199,7 +199,10 @@ impl<P: Payload> Sessions<P> {
             && self.refused.is_none()
             && let Some(rank) = self.any_rank(now)
         {
-            self.open(rank, now);
+            self.begin(rank, now);
+        }
+        for rank in self.wanted.clone() {
+            self.begin(rank, now);
         }
         let waiting: Vec<u64> = self.waiting.iter().copied().collect();
         for tid in waiting {
@@ -237,7 +240,7 @@ impl<P: Payload> Sessions<P> {
         if self.is_usable(rank) {
             self.dispatch(tid, rank, now);
         } else {
-            self.open(rank, now);
+            self.begin(rank, now);
         }
     }
 

@@ -6,3 +6,4 @@ mod requests;
 mod script;
 mod storm;
 mod upkeep;
+mod wanted;

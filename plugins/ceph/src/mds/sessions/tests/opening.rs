@@ -154,7 +154,10 @@ fn a_root_that_is_not_allowed_is_said_with_the_remedy() {
     for part in ["client.tst1", "\"/dir\"", "ceph fs authorize cephfs client.tst1 /dir r"] {
         assert!(why.contains(part), "{why}");
     }
-    assert_eq!(script.events(), [format!("#1 failed: {why}"), "disconnect mds.0".to_owned()]);
+    assert_eq!(
+        script.events(),
+        [format!("#1 failed: {why}"), "disconnect mds.0".to_owned(), "closed mds.0 Refused".to_owned()]
+    );
     // For a while nobody is asked again.
     script.ask();
     assert_eq!(script.events(), [format!("#2 failed: {why}")]);
@@ -238,7 +241,7 @@ fn a_request_for_a_session_is_said_again() {
     assert!(waiting(&script).contains("connection refused"));
     script.sessions.peer_reset(R0, script.now);
     script.pass(1_000);
-    assert_eq!(script.events(), ["disconnect mds.0", "connect mds.0 4100"]);
+    assert_eq!(script.events(), ["disconnect mds.0", "closed mds.0 Lost", "connect mds.0 4100"]);
 }
 
 #[test]

