@@ -308,5 +308,7 @@ fn check(root: &Root, disk: &Disk, size: u64) -> Result<Verified, Errno> {
 fn damaged(root: &Root, disk: &Disk, bad: &[u64], result: &mut Verified) -> bool {
     result.damaged_pages += bad.len() as u64;
     let Ok(pen) = disk.pen(root) else { return false };
-    bad.iter().all(|page| pen.forget(*page, *page + 1).is_ok())
+    let gone = bad.iter().all(|page| pen.forget(*page, *page + 1).is_ok());
+    disk.outdate();
+    gone
 }

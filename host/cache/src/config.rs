@@ -31,8 +31,8 @@ pub struct DiskCacheConfig {
     pub max_bytes: u64,
     /// What stays free on its file system.
     pub min_free: MinFree,
-    /// Bytes that may wait to be written; what is offered beyond is dropped. A burst of small files fits in 64 MiB, and
-    /// so does what a network delivers while a disk takes a short break.
+    /// Bytes of memory that may wait to be written, counted as those who offer them charge for them; what is offered beyond is dropped. A
+    /// burst of small files fits in 64 MiB, and so does what a network delivers while a disk takes a short break.
     pub queue_bytes: u64,
 }
 

@@ -221,6 +221,19 @@ impl Disk {
         Ok(())
     }
 
+    /// Whether each of so many pages has a word.
+    pub(crate) fn has_words(&self, pages: u64) -> Result<bool, Errno> {
+        let mut buffer = [0; 16 << 10];
+        for at in (0..pages).step_by(buffer.len() / 4) {
+            let words = &mut buffer[..(pages - at).min(4 << 10) as usize * 4];
+            self.words(at, words, ReadWriteFlags::empty())?;
+            if words.chunks_exact(4).any(|word| *word == [0; 4]) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Opens the entry for writing.
     pub(crate) fn pen(&self, root: &Root) -> Result<Pen, Errno> {
         Ok(Pen {
@@ -257,6 +270,13 @@ impl Disk {
             modified: (stat.st_mtime, stat.st_mtime_nsec as u32),
             changed: (stat.st_ctime, stat.st_ctime_nsec as u32),
         })
+    }
+
+    /// Makes the data file look changed, after pages were taken away: whoever has found it whole before, be it another process or a mark that is
+    /// written at this very moment, knows it by what it looked like then, and checks it again. Where that cannot be written, nobody can be told.
+    pub(crate) fn outdate(&self) {
+        let now = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+        let _ = rustix::fs::futimens(&self.data, &Timestamps { last_access: now, last_modification: now });
     }
 
     /// Whether the entry has been removed while it was open.

@@ -197,6 +197,7 @@ impl Entry {
         {
             let _ = rustix::fs::ftruncate(&pen.data, self.size());
         }
+        disk.outdate();
         if gone > 0 && !self.damage_logged.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 object = %self.header.key,
@@ -401,7 +402,7 @@ impl CachedFile for File {
             && entry.run_pages(from, to) < to
     }
 
-    fn offer(&self, at: u64, pieces: Vec<Bytes>, held: Arc<dyn Any + Send + Sync>) {
+    fn offer(&self, at: u64, pieces: Vec<Bytes>, held: Arc<dyn Any + Send + Sync>, charge: u64) {
         let entry = &self.0;
         let end = at + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         let whole = if end == entry.size() { end } else { end / CACHE_PAGE * CACHE_PAGE };
@@ -416,7 +417,7 @@ impl CachedFile for File {
             }
             return;
         }
-        let job = Job { entry: entry.clone(), at, end: whole, pieces, _held: held };
+        let job = Job { entry: entry.clone(), at, end: whole, pieces, _held: held, charge };
         entry.shared.writer.push(&entry.shared, job);
     }
 

@@ -208,7 +208,8 @@ fn finish(shared: &Shared, entry: &Entry, disk: &Disk, synced: bool) -> Result<T
         entry.damaged(disk, before.size.min(entry.size()) / CACHE_PAGE, all, "its file was cut");
         return Ok(Trust::No);
     }
-    if needs_verifying(entry, disk) {
+    // What this process has written it need not read, unless another one has found a page of it damaged and taken it away.
+    if needs_verifying(entry, disk) || !disk.has_words(all)? {
         let bad = verify(entry, disk, || shared.finisher.stopped())?;
         if bad > 0 {
             add(&shared.counters.failed_verifications, 1);

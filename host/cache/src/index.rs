@@ -61,9 +61,13 @@ impl Index {
         })
     }
 
-    /// An entry that this process has made.
+    /// An entry that this process has made or found.
     pub(crate) fn insert(&self, identity: &CacheIdentity, hash: EntryHash) {
         let names = self.names(identity);
+        // Nobody would read it, and nobody take it away.
+        if lock(&names.state).too_many {
+            return;
+        }
         let mut shard = lock(&names.shards[usize::from(hash.0[0])]);
         shard.names.insert(hash.prefix());
         shard.fresh.insert(hash.prefix());
@@ -145,5 +149,27 @@ impl Names {
         shard.names = listed.into_iter().chain(shard.fresh.iter().copied()).collect();
         shard.modified = modified;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+    use super::*;
+
+    #[test]
+    fn an_index_that_has_given_up_does_not_grow() {
+        let (index, identity) = (Index::default(), CacheIdentity::new("one").unwrap());
+        let names = index.names(&identity);
+        let insert = |from: u8| {
+            (0..100).for_each(|n| {
+                index.insert(&identity, EntryHash(std::array::from_fn(|i| from + n + i as u8)))
+            });
+            names.shards.iter().map(|shard| lock(shard).names.len()).sum::<usize>()
+        };
+        assert_eq!(insert(0), 100);
+        lock(&names.state).too_many = true;
+        assert_eq!(insert(100), 100);
+        assert_eq!(index.has(&identity, EntryHash([0; 20])), None, "the disk is asked");
     }
 }

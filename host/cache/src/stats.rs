@@ -14,7 +14,7 @@ macro_rules! counters {
             pub used_bytes: u64,
             /// Entries in it.
             pub entries: u64,
-            /// Bytes that wait to be written.
+            /// Bytes of memory that wait to be written, or that what waits keeps from being used again.
             pub queued_bytes: u64,
             /// The state of the disk.
             pub health: Health,

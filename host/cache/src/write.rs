@@ -46,6 +46,8 @@ pub(crate) struct Job {
     pub pieces: Vec<Bytes>,
     /// Stands for the memory of the pieces.
     pub _held: Arc<dyn Any + Send + Sync>,
+    /// Bytes of that memory.
+    pub charge: u64,
 }
 
 #[derive(Default)]
@@ -69,22 +71,22 @@ impl Writer {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bytes that wait.
+    /// Bytes of memory that wait.
     pub(crate) fn queued(&self) -> u64 {
         self.queued.load(Ordering::Relaxed)
     }
 
     /// Queues it, or drops it.
     pub(crate) fn push(&self, shared: &Shared, job: Job) {
-        let bytes = job.end - job.at;
-        if self.queued() + bytes > shared.config.queue_bytes {
-            return shared.dropped(bytes);
+        let charge = job.charge;
+        if self.queued().saturating_add(charge) > shared.config.queue_bytes {
+            return shared.dropped(job.end - job.at);
         }
         let mut queue = self.lock();
         if queue.stopped {
             return;
         }
-        self.queued.fetch_add(bytes, Ordering::Relaxed);
+        self.queued.fetch_add(charge, Ordering::Relaxed);
         queue.jobs.push_back(job);
         let asleep = queue.asleep;
         drop(queue);
@@ -157,8 +159,9 @@ impl Writer {
                 pens.clear();
                 failed(shared, error, bytes);
             }
+            let charge = batch.iter().map(|job| job.charge).sum();
             drop(batch);
-            self.queued.fetch_sub(bytes, Ordering::Relaxed);
+            self.queued.fetch_sub(charge, Ordering::Relaxed);
             if shared.space.batch_full() {
                 let _ = shared.space.sync(&shared.root);
             }

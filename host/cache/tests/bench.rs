@@ -59,7 +59,7 @@ fn large_files() {
                     while lab.stats().queued_bytes + BLOCK > (64 << 20) {
                         std::thread::sleep(Duration::from_millis(1));
                     }
-                    file.offer(at, vec![piece.clone()], Arc::new(()));
+                    file.offer(at, vec![piece.clone()], Arc::new(()), BLOCK);
                 }
             }
             lab.flush();
@@ -73,7 +73,7 @@ fn large_files() {
             while lab.stats().queued_bytes + BLOCK > (64 << 20) {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            file.offer(at, vec![unaligned.clone()], Arc::new(()));
+            file.offer(at, vec![unaligned.clone()], Arc::new(()), BLOCK);
         }
         lab.flush();
     });
@@ -122,7 +122,7 @@ fn files_side_by_side() {
                         while lab.stats().queued_bytes + BLOCK > (64 << 20) {
                             std::thread::sleep(Duration::from_millis(1));
                         }
-                        file.offer(at, vec![block.clone()], Arc::new(()));
+                        file.offer(at, vec![block.clone()], Arc::new(()), BLOCK);
                     }
                 }
             }
@@ -156,7 +156,7 @@ fn small_files() {
     per_file("2,000 × 16 KiB: open and offer", &|| {
         for n in 0..FILES {
             let file = lab.open(&format!("small-{n}"), SIZE);
-            file.offer(0, vec![block.clone()], Arc::new(()));
+            file.offer(0, vec![block.clone()], Arc::new(()), SIZE);
         }
     });
     per_file("written, synced, marked", &|| lab.flush());

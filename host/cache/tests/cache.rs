@@ -99,7 +99,7 @@ fn what_cannot_be_kept_is_refused_or_cut_to_pages() {
     let file = lab.open("x", 20_000);
     // Not at a page; behind the end; less than a page; a page and a half.
     lab.offer(&*file, "x", 100, 9000, 9000);
-    file.offer(16_384, vec![Bytes::from(vec![0; 8192])], Arc::new(()));
+    file.offer(16_384, vec![Bytes::from(vec![0; 8192])], Arc::new(()), 8192);
     lab.offer(&*file, "x", 4096, 5000, 9000);
     lab.offer(&*file, "x", 8192, 8192 + 6000, 9000);
     lab.flush();
@@ -122,7 +122,7 @@ fn an_absent_file_costs_no_directory_and_memory_is_given_back() {
     assert!(lab.files("data").is_empty());
     let held = Arc::new(());
     let file = lab.open("x", 8192);
-    file.offer(0, vec![body("x", 0, 8192).into()], held.clone());
+    file.offer(0, vec![body("x", 0, 8192).into()], held.clone(), 8192);
     lab.flush();
     assert_eq!(Arc::strong_count(&held), 1);
 }
@@ -137,6 +137,21 @@ fn a_full_queue_drops_and_says_so() {
     lab.flush();
     assert_eq!(file.run(0, 8192), 0);
     assert_eq!((lab.stats().dropped_offers, lab.stats().dropped_bytes), (1, 8192));
+}
+
+#[test]
+fn what_waits_counts_as_the_memory_that_it_keeps() {
+    let mut lab = Lab::new();
+    lab.config.queue_bytes = 1 << 20;
+    lab.restart();
+    let file = lab.open("x", 8192);
+    let offer = |charge| file.offer(0, vec![body("x", 0, 8192).into()], Arc::new(()), charge);
+    offer((1 << 20) + 1);
+    lab.flush();
+    assert_eq!((file.run(0, 8192), lab.stats().dropped_offers, lab.stats().dropped_bytes), (0, 1, 8192));
+    offer(1 << 20);
+    lab.flush();
+    assert_eq!((file.run(0, 8192), lab.stats().dropped_offers, lab.stats().queued_bytes), (8192, 1, 0));
 }
 
 #[test]

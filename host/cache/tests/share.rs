@@ -4,13 +4,20 @@
 mod common;
 
 use common::*;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use wasmount_cache::{DiskCacheConfig, MinFree};
+use wasmount_cache::{DiskCacheConfig, MinFree, admin};
 
 const CHILD: &str = "WASMOUNT_CACHE_TEST_CHILD";
+const SIZE: u64 = (1 << 20) + 9;
+/// Where the words and the mark are in the meta file of `x`.
+const WORDS: u64 = 192;
+const MARK: Range<usize> = 64..144;
 
 #[test]
 fn what_one_writes_the_other_reads() {
@@ -35,6 +42,68 @@ fn what_one_writes_the_other_reads() {
     let three = Lab::at(&one.dir);
     let c = three.open("x", size);
     assert!(three.runtime.block_on(c.backing()).is_some());
+}
+
+#[test]
+fn what_one_finds_damaged_the_other_gives_to_nobody() {
+    let one = Lab::new();
+    let two = Lab::at(&one.dir);
+    let a = one.fill("x", SIZE);
+    assert!(one.backing(&*a).is_some());
+    let b = two.open("x", SIZE);
+    assert!(two.runtime.block_on(b.backing()).is_some());
+    let meta = one.only("meta");
+    let before = fs::read(&meta).unwrap();
+    // As if a bit of the page had flipped on the disk: nothing about the data file shows it.
+    flip(&meta, WORDS + 5 * 4);
+    assert!(one.runtime.block_on(a.backing()).is_some(), "nobody knows yet");
+    assert!(!one.read(&*a, "x", 5 * PAGE, 6 * PAGE));
+    for (lab, file) in [(&one, &a), (&two, &b)] {
+        assert!(lab.backing(&**file).is_none());
+        assert_eq!((file.run(0, SIZE), file.run(6 * PAGE, SIZE)), (5 * PAGE, SIZE));
+    }
+    // A mark that was about to be written when the page was taken away.
+    let writable = File::options().write(true).open(&meta).unwrap();
+    writable.write_all_at(&before[MARK], MARK.start as u64).unwrap();
+    let three = Lab::at(&one.dir);
+    let c = three.open("x", SIZE);
+    assert!(three.runtime.block_on(c.backing()).is_none());
+    assert!(three.backing(&*c).is_none());
+    assert_eq!(c.run(0, SIZE), 5 * PAGE);
+
+    // Fetched again, it is whole again, for all.
+    one.offer(&*a, "x", 5 * PAGE, 6 * PAGE, 4096);
+    one.flush();
+    for (lab, file) in [(&one, &a), (&two, &b), (&three, &c)] {
+        assert!(lab.backing(&**file).is_some());
+    }
+}
+
+#[test]
+fn what_one_finds_damaged_before_the_other_has_finished_it_is_not_finished() {
+    let one = Lab::new();
+    let two = Lab::at(&one.dir);
+    let a = one.open("x", SIZE);
+    one.offer(&*a, "x", 0, SIZE, 1 << 20);
+    // It waits a tenth of a second for more before it marks what is complete.
+    eventually("written", || a.run(0, SIZE) == SIZE);
+    flip(&one.only("meta"), WORDS + 5 * 4);
+    let b = two.open("x", SIZE);
+    assert!(!two.read(&*b, "x", 5 * PAGE, 6 * PAGE));
+    one.flush();
+    assert!(one.backing(&*a).is_none());
+    assert_eq!(a.run(0, SIZE), 5 * PAGE);
+}
+
+#[test]
+fn what_the_verifier_finds_damaged_nobody_gives_to_the_kernel() {
+    let lab = Lab::new();
+    let file = lab.fill("x", SIZE);
+    assert!(lab.backing(&*file).is_some());
+    flip(&lab.only("meta"), WORDS + 7 * 4);
+    let found = admin::verify(&lab.dir, &admin::Filter::default(), |_, _| true).unwrap();
+    assert_eq!((found.damaged_pages, found.damaged_entries), (1, 1));
+    assert!(lab.backing(&*file).is_none());
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use wasmount_core::FileSystem;
 use wasmount_core::fs::ReadRequest;
-use wasmount_core::mounts::{MountConfig, MountTable, MountTableConfig, NextMount, Owner, Place};
+use wasmount_core::mounts::{MountConfig, MountState, MountTable, MountTableConfig, NextMount, Owner, Place};
 use wasmount_core::objects::ObjectFsConfig;
 use wasmount_core::ports::{
     BoxFuture, KernelPages, NoStateLog, Provider, ProviderInfo, ProviderSource, SystemClock, TokioSpawn,
@@ -216,4 +216,35 @@ async fn a_mount_is_opened_again_when_it_is_told_so() {
     assert_eq!(fs.read(ctx(), open, ReadRequest::pages(0, 9)).await.unwrap().bytes, "of a");
     assert_eq!(a.inner.attempts(), 2);
     fs.open_again(&MountId::new("nobody"), "it is gone since");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_changed_while_a_mount_was_being_opened_is_read_by_another_attempt() {
+    let store = MemoryStore::new(MemoryOptions::default());
+    store.put("f", "of a");
+    let inner = MemorySource::slow(MountId::new("a"), store, Duration::from_secs(1));
+    let a = Arc::new(Source { inner, ended: AtomicBool::new(false) });
+    let fs = table(vec![at(&a, "/")]);
+    let states = || fs.mount_states().into_iter().map(|(_, state)| state).collect::<Vec<_>>();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    fs.open_again(&MountId::new("a"), "a file has changed");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(
+        (a.inner.attempts(), states()),
+        (2, vec![MountState::Opening]),
+        "the first one may have read the old one"
+    );
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!((a.inner.attempts(), states()), (2, vec![MountState::Ready]));
+
+    // A failure of before says nothing either, and is not paused for.
+    a.inner.set_failure(Some(Error::not_found("the bucket")));
+    fs.open_again(&MountId::new("a"), "a file has changed");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    fs.open_again(&MountId::new("a"), "a file has changed");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    a.inner.set_failure(None);
+    assert_eq!((a.inner.attempts(), states()), (4, vec![MountState::Opening]));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!((a.inner.attempts(), states()), (4, vec![MountState::Ready]));
 }

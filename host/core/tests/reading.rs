@@ -12,7 +12,7 @@ use wasmount_core::mounts::MountTable;
 use wasmount_core::objects::ObjectFsConfig;
 use wasmount_core::read::ReadConfig;
 use wasmount_core::testing::{Faults, MemoryOptions, MemoryStore, Random};
-use wasmount_types::{Error, Fh};
+use wasmount_types::{Blame, Error, ErrorKind, Fh};
 
 const MIB: u64 = 1 << 20;
 
@@ -169,6 +169,29 @@ async fn a_hundred_files_share_a_small_memory() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_could_not_be_fetched_in_the_background_takes_no_memory_while_the_file_is_open() {
+    let (request_delay, chunk_delay) = (Duration::from_millis(10), Duration::from_millis(1));
+    let slow = MemoryOptions { request_delay, chunk_delay, ..MemoryOptions::default() };
+    let read = ReadConfig { fill_after: 32, ..ReadConfig::default() };
+    let (store, fs, fh, content) = open(slow, read, 64 * MIB).await;
+    let mut random = Random::new(4);
+    for _ in 0..40 {
+        let at = random.below(64 * MIB / 4096) * 4096;
+        let bytes = fs.read(ctx(), fh, ReadRequest::pages(at, 4096)).await.unwrap().bytes;
+        assert_eq!(bytes[..], content[at as usize..][..4096]);
+    }
+    // The background has begun with the whole file, and what it has not asked for yet fails.
+    let before = fs.read_stats();
+    assert!(before.parts_in_flight > 1, "{before:?}");
+    store.set_down(Some(Error::new(ErrorKind::Unavailable, Blame::Origin, "down")));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let stats = fs.read_stats();
+    assert!(stats.bytes_fetched > before.bytes_fetched && stats.memory_kept < 64 * MIB, "{stats:?}");
+    assert_eq!((stats.open_files, stats.parts_in_flight), (1, 0), "{stats:?}");
+    assert_eq!(stats.memory_in_use_windows, 0, "{stats:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_never_comes_ends_at_the_deadline() {
     let never = MemoryOptions { request_delay: Duration::from_secs(1_000_000), ..MemoryOptions::default() };
     let store = MemoryStore::new(never);
@@ -176,7 +199,7 @@ async fn an_answer_that_never_comes_ends_at_the_deadline() {
     let fs = mount(&store, ObjectFsConfig::default(), ReadConfig::default());
     let begin = tokio::time::Instant::now();
     let error: Error = stat(&fs, "f").await.unwrap_err();
-    assert_eq!(error.kind, wasmount_types::ErrorKind::TimedOut);
+    assert_eq!(error.kind, ErrorKind::TimedOut);
     assert!(begin.elapsed() <= Duration::from_secs(61));
 }
 

@@ -131,3 +131,29 @@ async fn a_file_replaced_under_its_reader_is_stale_and_then_new() {
     assert_ne!(new.attr.ino, old.attr.ino);
     assert!(cat(&fs, new.attr.ino, 1 << 20).await.unwrap().iter().all(|byte| *byte == 2));
 }
+
+/// What the kernel asks for while a program reads 128 KiB at a time: read-ahead that grows to a MiB, and then stands three quarters of a MiB
+/// behind every multiple of one.
+#[tokio::test(start_paused = true)]
+async fn what_the_kernel_reads_ahead_is_not_copied_together() {
+    const MIB: u64 = 1 << 20;
+    const SIZE: u64 = 64 * MIB;
+    let store = MemoryStore::new(MemoryOptions::default());
+    let content: Vec<u8> = (0..SIZE).map(|at| (at % 251) as u8).collect();
+    store.put("large", content.clone());
+    let fs = mount(&store, ObjectFsConfig::default(), ReadConfig::default());
+    let entry = stat(&fs, "large").await.unwrap();
+    let open = fs.open(ctx(), entry.attr.ino).await.unwrap();
+    let mut joined = Vec::new();
+    let (mut at, mut size) = (0, MIB / 4);
+    while at < SIZE {
+        let wanted = ReadRequest { offset: at, size: size as u32, kept: true };
+        let data = fs.read(ctx(), open.fh, wanted).await.unwrap();
+        assert!(data.bytes == content[at as usize..(at + size).min(SIZE) as usize], "{size} bytes at {at}");
+        joined.push(fs.read_stats().reads_joined);
+        at += size;
+        size = (size * 2).min(MIB);
+    }
+    assert!(*joined.last().unwrap() <= 8, "{joined:?}");
+    assert!(store.take_requests().get <= 20);
+}

@@ -336,6 +336,25 @@ async fn memory_that_the_cache_still_writes_from_counts_as_used() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_offer_says_how_much_memory_it_keeps() {
+    for size in [5000, 256 << 10, 257 << 10, MIB + 1, 3 * MIB + 5] {
+        let (store, content) = store_with(MemoryOptions::default(), size);
+        let cache = MemoryCache::new(CacheFaults::default());
+        cache.hold_offers(true);
+        let fs = cached(&store, &cache, ObjectFsConfig::default(), ReadConfig::default());
+        assert!(cat(&fs, stat(&fs, "f").await.unwrap().attr.ino, 1 << 17).await.unwrap() == content);
+        settle().await;
+        let stats = fs.read_stats();
+        assert_eq!(
+            stats.memory_in_use_windows + stats.memory_kept,
+            cache.charged(),
+            "{size} bytes: {stats:?}"
+        );
+        assert_eq!(cache.bytes(), size);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn sixty_four_readers_get_on_within_a_small_memory() {
     const FILES: u64 = 64;
     let store = MemoryStore::new(slow());

@@ -130,7 +130,7 @@ impl Lab {
         let whole = Bytes::from(body(key, from, to));
         let pieces =
             (0..whole.len()).step_by(piece).map(|at| whole.slice(at..whole.len().min(at + piece))).collect();
-        file.offer(from, pieces, Arc::new(()));
+        file.offer(from, pieces, Arc::new(()), to - from);
     }
 
     pub fn flush(&self) {

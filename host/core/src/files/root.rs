@@ -10,8 +10,9 @@ use tokio::time::timeout;
 use wasmount_types::{Error, RequestCtx};
 
 /// How long somebody waits for an answer about the root, counted from when the question was sent: who comes later does not wait at
-/// all, and gets the last answer.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// all, and gets the last answer. A probe asks for attributes and space one after the other and has a second for both, as Fluid's own
+/// check has.
+const PATIENCE: Duration = Duration::from_millis(400);
 
 /// The last answer to a question that is asked again and again.
 struct Latest<T> {
@@ -84,7 +85,7 @@ impl Root {
 }
 
 impl FileFs {
-    /// Attributes of the root, within a second. `None`: nobody has ever said what they are.
+    /// Attributes of the root, within [`PATIENCE`]. `None`: nobody has ever said what they are.
     pub(crate) async fn root_entry(&self) -> Option<Entry> {
         let node = self.root();
         if let Some(attributes) = self.believed(node) {
@@ -99,7 +100,7 @@ impl FileFs {
         Some(self.entry(node, &said, Duration::ZERO))
     }
 
-    /// Space of the whole, within a second. `None`: nobody has ever said how much.
+    /// Space of the whole, within [`PATIENCE`]. `None`: nobody has ever said how much.
     pub(crate) async fn root_statistics(&self) -> Option<FsStats> {
         let fs = self.me.upgrade()?;
         let ask = move || async move {

@@ -41,7 +41,7 @@ impl<T> HandleTable<T> {
     pub fn open(&self, ino: Ino, value: T) -> Fh {
         let fh = Fh(self.next.fetch_add(2, Ordering::Relaxed));
         let mut open = self.lock();
-        self.log.append(&(self.record)(fh, ino));
+        self.log.append(&|| (self.record)(fh, ino));
         open.insert(fh, Arc::new(value));
         fh
     }
@@ -65,7 +65,7 @@ impl<T> HandleTable<T> {
     pub fn release(&self, fh: Fh) -> Option<Arc<T>> {
         let mut open = self.lock();
         let value = open.remove(&fh)?;
-        self.log.append(&StateRecord::Release { fh });
+        self.log.append(&|| StateRecord::Release { fh });
         Some(value)
     }
 

@@ -41,7 +41,7 @@ impl InodeTable {
     pub fn look_up(&self, identity: Identity) -> Ino {
         let mut nodes = self.lock();
         let ino = number(&nodes, &identity);
-        self.log.append(&record(ino, &identity));
+        self.log.append(&|| record(ino, &identity));
         let node = nodes.entry(ino).or_insert_with(|| Node {
             identity: Arc::new(identity),
             outdated: false,
@@ -62,7 +62,7 @@ impl InodeTable {
     pub fn look_up_again(&self, ino: Ino) -> bool {
         let mut nodes = self.lock();
         let Some(node) = nodes.get_mut(&ino) else { return false };
-        self.log.append(&record(ino, &node.identity));
+        self.log.append(&|| record(ino, &node.identity));
         node.lookups = node.lookups.saturating_add(1);
         true
     }
@@ -71,7 +71,7 @@ impl InodeTable {
     pub fn forget(&self, ino: Ino, count: u64) -> bool {
         let mut nodes = self.lock();
         let Some(node) = nodes.get_mut(&ino) else { return true };
-        self.log.append(&StateRecord::Forget { ino, count });
+        self.log.append(&|| StateRecord::Forget { ino, count });
         node.lookups = node.lookups.saturating_sub(count);
         let gone = node.lookups == 0;
         if gone {
@@ -234,6 +234,36 @@ mod tests {
         assert_eq!(table.store_nodes(0).len(), 2);
         assert!(table.store_nodes(1).is_empty());
         assert!(table.forget(ino, 1) && !table.knows(ino));
+    }
+
+    /// Keeps everything.
+    #[derive(Default)]
+    struct Kept(Mutex<Vec<StateRecord>>);
+
+    impl StateLog for Kept {
+        fn append(&self, record: &dyn Fn() -> StateRecord) {
+            self.0.lock().unwrap().push(record());
+        }
+    }
+
+    #[test]
+    fn a_log_that_asks_gets_every_change() {
+        let log = Arc::new(Kept::default());
+        let table = InodeTable::new(log.clone());
+        let ino = table.look_up(file("a", "1"));
+        assert!(table.look_up_again(ino));
+        table.forget(ino, 2);
+        let state = FileState {
+            key: ObjectKey::new("a"),
+            live: false,
+            version: Some(Version::new("1")),
+            size: 1,
+            mtime_seconds: 0,
+            mtime_nanoseconds: 0,
+        };
+        let (mount, path) = (Some(MountId::new("m")), "a".to_owned());
+        let seen = StateRecord::Lookup { ino, mount, path, file: Some(state) };
+        assert_eq!(*log.0.lock().unwrap(), [seen.clone(), seen, StateRecord::Forget { ino, count: 2 }]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::ports::{Clock, Provider, ProviderInfo, ProviderSource, Spawn};
 use crate::read::Reading;
 use crate::wait::{bounded, jittered};
 use futures::future::{AbortHandle, Abortable};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -61,6 +61,8 @@ pub(super) struct Mount {
     state: watch::Sender<State>,
     /// Somebody needs it, or needs it anew.
     wanted: Notify,
+    /// How often it was to be opened again. Counted under the lock of the state, so that an attempt that is under way misses none.
+    reopens: AtomicU64,
     /// Stops what keeps it open.
     opener: OnceLock<AbortHandle>,
 }
@@ -90,6 +92,7 @@ impl Mount {
             source: config.source,
             state: watch::Sender::new(State::Opening),
             wanted: Notify::new(),
+            reopens: AtomicU64::new(0),
             opener: OnceLock::new(),
         }
     }
@@ -120,8 +123,10 @@ impl Mount {
     }
 
     /// Opens it again although it works, or without a pause if it does not: something that it read when it was opened is no longer true.
+    /// What an attempt that is under way finds out does not count.
     pub(super) fn open_again(&self, why: &str) {
         let reopen = self.state.send_if_modified(|state| {
+            self.reopens.fetch_add(1, Ordering::Relaxed);
             let ready = matches!(state, State::Ready(_));
             if ready {
                 *state = State::Opening;
@@ -134,15 +139,19 @@ impl Mount {
         self.wanted.notify_one();
     }
 
-    /// Its next state, unless it has ended.
-    fn becomes(&self, next: State) {
+    /// Its next state, found out by an attempt that began after so many `reopens`, unless it has ended. False: it was to be opened again
+    /// meanwhile, and what the attempt has found out may be no longer true.
+    fn becomes(&self, next: State, reopens: u64) -> bool {
+        let mut current = true;
         self.state.send_if_modified(|state| {
-            let lives = !matches!(state, State::Ended);
-            if lives {
+            current = self.reopens.load(Ordering::Relaxed) == reopens;
+            let follows = current && !matches!(state, State::Ended);
+            if follows {
                 *state = next;
             }
-            lives
+            follows
         });
+        current
     }
 
     /// What is behind the mount.
@@ -150,6 +159,10 @@ impl Mount {
     /// # Errors
     /// While it is failed, at once why; while it is opening, `timed-out` after ten seconds.
     pub(super) async fn ready(&self, ctx: RequestCtx) -> Result<Opened, Error> {
+        // Nearly always, and every request comes by here.
+        if let State::Ready(opened) = &*self.state.borrow() {
+            return Ok(opened.clone());
+        }
         let mut state = self.state.subscribe();
         let settled = async {
             match state.wait_for(|state| !matches!(state, State::Opening)).await.map(|state| state.clone()) {
@@ -241,18 +254,21 @@ impl Mount {
         let mut pause = FIRST_PAUSE;
         let mut before = false;
         loop {
+            let reopens = self.reopens.load(Ordering::Relaxed);
             match self.open().await {
                 Ok((opened, info)) => {
+                    let nodes = match &opened {
+                        Opened::Nodes(fs) => Some(fs.clone()),
+                        Opened::Paths(_) => None,
+                    };
+                    if !self.becomes(State::Ready(opened), reopens) {
+                        continue;
+                    }
                     pause = FIRST_PAUSE;
                     tracing::info!(mount = %self.id, place = %self.place, title = %info.title, "mount is ready");
                     for warning in &info.warnings {
                         tracing::warn!(mount = %self.id, "{warning}");
                     }
-                    let nodes = match &opened {
-                        Opened::Nodes(fs) => Some(fs.clone()),
-                        Opened::Paths(_) => None,
-                    };
-                    self.becomes(State::Ready(opened));
                     if let Some(fs) = nodes {
                         // Only now: the kernel lets go of a page when somebody answers for it.
                         self.taken_over(fs, std::mem::replace(&mut before, true));
@@ -263,7 +279,9 @@ impl Mount {
                 }
                 Err(error) => {
                     let again_in = jittered(pause);
-                    self.failed(error, again_in);
+                    if !self.failed(error, again_in, reopens) {
+                        continue;
+                    }
                     pause = (pause * 2).min(LAST_PAUSE);
                     let access = async {
                         tokio::time::sleep(ACCESS_PAUSE).await;
@@ -313,9 +331,13 @@ impl Mount {
         }));
     }
 
-    fn failed(&self, error: Error, again_in: Duration) {
+    /// Takes note of a failure; false as for [`becomes`](Self::becomes).
+    fn failed(&self, error: Error, again_in: Duration, reopens: u64) -> bool {
         let seen = as_seen_inside(&self.id, &error);
         let news = !matches!(&*self.state.borrow(), State::Failed(last) if *last == seen);
+        if !self.becomes(State::Failed(seen), reopens) {
+            return false;
+        }
         if news {
             tracing::error!(
                 mount = %self.id, place = %self.place, kind = ?error.kind, %error,
@@ -324,7 +346,7 @@ impl Mount {
         } else {
             tracing::debug!(mount = %self.id, %error, again_in_ms = again_in.as_millis() as u64, "mount still failed");
         }
-        self.becomes(State::Failed(seen));
+        true
     }
 }
 

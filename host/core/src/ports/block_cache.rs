@@ -75,8 +75,9 @@ pub trait CachedFile: Send + Sync + 'static {
     fn wants(&self, from: u64, to: u64) -> bool;
 
     /// Offers the bytes from `at` on, a multiple of [`CACHE_PAGE`], in consecutive `pieces`. Never waits: what cannot be
-    /// queued is dropped. `held` is kept until the pieces are: it stands for the memory they use.
-    fn offer(&self, at: u64, pieces: Vec<Bytes>, held: Arc<dyn Any + Send + Sync>);
+    /// queued is dropped. `held` is kept until the pieces are: it stands for the memory they use, which is `charge` bytes, often more than
+    /// they are long. A queue is bounded by what it charges.
+    fn offer(&self, at: u64, pieces: Vec<Bytes>, held: Arc<dyn Any + Send + Sync>, charge: u64);
 
     /// The file itself, if every byte is in it, synced and verified: its size is the object's, and the kernel may read it in
     /// our place. `None` now may be `Some` later.

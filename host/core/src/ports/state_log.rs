@@ -81,8 +81,9 @@ pub struct FileState {
 
 /// Takes every change of the tables *before* the reply that makes it visible is sent.
 pub trait StateLog: Send + Sync + 'static {
-    /// Appends a record. Must not block: it is called under the tables' locks.
-    fn append(&self, record: &StateRecord);
+    /// Appends a record, which is made only for a log that asks for it: there is one for every name of a listing. Must not block: it is called
+    /// under the tables' locks.
+    fn append(&self, record: &dyn Fn() -> StateRecord);
 }
 
 /// Keeps nothing: what a crash loses is lost.
@@ -90,5 +91,5 @@ pub trait StateLog: Send + Sync + 'static {
 pub struct NoStateLog;
 
 impl StateLog for NoStateLog {
-    fn append(&self, _record: &StateRecord) {}
+    fn append(&self, _record: &dyn Fn() -> StateRecord) {}
 }

@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::OwnedSemaphorePermit;
 
-/// Size of a pooled block; parts are cut at multiples of it.
+/// Size of a pooled block; parts are cut into such, from their start on.
 pub(super) const BLOCK: u64 = 1024 * 1024;
 /// Unit of the budget, and of what is fetched.
 pub(super) const PAGE: u64 = 4096;
@@ -123,6 +123,28 @@ impl Drop for Held {
     }
 }
 
+/// An answer that lies in no single block: a copy of its pieces, at first without any.
+pub(super) struct Seam {
+    /// What it has so far.
+    pub(super) bytes: BytesMut,
+    held: Arc<Held>,
+}
+
+impl Seam {
+    /// Room for `size` bytes, from the pool where a block is enough.
+    pub(super) fn new(pool: &Arc<Pool>, grant: Option<Grant>, size: u64) -> Self {
+        let bytes = if size <= BLOCK { pool.block(size) } else { BytesMut::with_capacity(size as usize) };
+        Self { bytes, held: Held::new(pool.clone(), grant) }
+    }
+
+    /// All of it; it is empty from then on.
+    pub(super) fn finish(&mut self) -> Bytes {
+        let bytes = std::mem::take(&mut self.bytes).freeze();
+        self.held.anchor(&bytes);
+        self.held.show(bytes)
+    }
+}
+
 struct Shown {
     // Goes first: the block can be used again only when no slice of it is left.
     bytes: Bytes,
@@ -135,9 +157,9 @@ impl AsRef<[u8]> for Shown {
     }
 }
 
-/// End of the block that holds `at`, in a part that ends at `end`.
-pub(super) fn block_end(at: u64, end: u64) -> u64 {
-    ((at / BLOCK + 1) * BLOCK).min(end)
+/// End of the block that holds `at`, in the part `start..end`.
+pub(super) fn block_end(start: u64, at: u64, end: u64) -> u64 {
+    (at - (at - start) % BLOCK).saturating_add(BLOCK).min(end)
 }
 
 #[cfg(test)]

@@ -98,7 +98,7 @@ impl Content {
         let mut state = self.lock();
         loop {
             let at = state.filled();
-            let until = block_end(at, self.end);
+            let until = block_end(self.start, at, self.end);
             if bytes.is_empty() || at >= self.end {
                 break;
             }
@@ -124,7 +124,7 @@ impl Content {
         let mut state = self.lock();
         self.begin_block(&mut state);
         let at = state.filled();
-        let size = (block_end(at, self.end).min(limit) - at) as usize;
+        let size = (block_end(self.start, at, self.end).min(limit) - at) as usize;
         let filled = state.tail.len();
         if state.tail.capacity() - filled < size {
             // The room was lost: the block goes on in memory that does not come back to the pool.
@@ -147,7 +147,7 @@ impl Content {
             state.tail.unsplit(room);
         }
         let filled = state.filled();
-        if filled == self.end || filled.is_multiple_of(BLOCK) {
+        if filled == self.end || (filled - self.start).is_multiple_of(BLOCK) {
             state.split(filled);
         }
         let due = state.due(filled);
@@ -162,8 +162,10 @@ impl Content {
         if state.filled() < self.end {
             state.failure = Some(failure);
         }
+        let unused = state.grant.take();
         let due = state.due(u64::MAX);
         drop(state);
+        drop(unused);
         due.into_iter().for_each(Waker::wake);
     }
 
@@ -201,11 +203,11 @@ impl Content {
     /// Makes the current block, if the next byte is the first of one (or of the part).
     fn begin_block(&self, state: &mut State) {
         let at = state.filled();
-        let begins = (at == self.start || at.is_multiple_of(BLOCK)) && at < self.end;
+        let begins = (at - self.start).is_multiple_of(BLOCK) && at < self.end;
         if !begins || state.held.as_ref().is_some_and(|(begin, _)| *begin == at) {
             return;
         }
-        let size = block_end(at, self.end) - at;
+        let size = block_end(self.start, at, self.end) - at;
         let pages = block_pages(size) as usize;
         let grant = match &mut state.grant {
             Some(grant) if grant.num_permits() > pages => grant.split(pages),
@@ -262,11 +264,11 @@ impl State {
             if (end - begin) as u64 == to - from {
                 return Ok(piece.held.show(piece.bytes.slice(begin..end)));
             }
-            let (joined, held) = seam.get_or_insert_with(|| memory.seam(to - from));
-            joined.extend_from_slice(piece.bytes.get(begin..end).unwrap_or_default());
+            let seam = seam.get_or_insert_with(|| memory.seam(to - from));
+            seam.bytes.extend_from_slice(piece.bytes.get(begin..end).unwrap_or_default());
             at += (end - begin) as u64;
             if at == to {
-                return Ok(held.show(std::mem::take(joined).freeze()));
+                return Ok(seam.finish());
             }
         }
         Err(Error::new(ErrorKind::Other, Blame::Host, "bytes that had arrived are not where they were put"))

@@ -2,7 +2,7 @@
 //!
 //! Nothing here fails a read: what the cache does not give, or not soon, comes from the storage system, and is offered again.
 
-use super::blocks::{BLOCK, Held};
+use super::blocks::{BLOCK, Held, PAGE, block_end};
 use super::content::Content;
 use super::file::File;
 use super::reading::Reading;
@@ -164,14 +164,14 @@ impl File {
     pub(super) fn offer(&self, content: &Content, offered: u64, filled: u64, last: bool) -> u64 {
         let mut at = offered.next_multiple_of(CACHE_PAGE);
         let size = self.version.size;
-        let whole = if last { filled } else { filled / BLOCK * BLOCK };
+        let whole = if last { filled } else { filled - (filled - content.start) % BLOCK };
         let until = if whole >= size { size } else { whole / CACHE_PAGE * CACHE_PAGE };
         if at >= until {
             return offered;
         }
         let Some(cached) = self.cached().filter(|_| !self.is_revoked()) else { return until };
         while at < until {
-            let end = ((at / BLOCK + 1) * BLOCK).min(until);
+            let end = block_end(content.start, at, until).next_multiple_of(CACHE_PAGE).min(until);
             if cached.wants(at, end) {
                 let (mut pieces, mut held) = (Vec::new(), None);
                 for (_, slice, holder) in content.slices(at, end) {
@@ -179,11 +179,17 @@ impl File {
                     held = Some(holder);
                 }
                 if let Some(held) = held {
-                    cached.offer(at, pieces, held);
+                    cached.offer(at, pieces, held, self.held_for(content, at, end));
                 }
             }
             at = end;
         }
         until
+    }
+    /// Bytes of memory that bytes of `at..end` keep from being used again: whole blocks.
+    fn held_for(&self, content: &Content, at: u64, end: u64) -> u64 {
+        let first = at - (at - content.start) % BLOCK;
+        let last = block_end(content.start, end - 1, content.end);
+        u64::from(self.reading.memory.charge(first, last)) * PAGE
     }
 }

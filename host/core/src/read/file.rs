@@ -243,6 +243,7 @@ impl File {
             let (_flight, _abandoned) = (flight, abandoned);
             if let Err(error) = file.run(&content, grant).await {
                 content.fail(Failure::Failed(error.context(&file.key)));
+                file.lost(&content);
             }
         };
         (part, fetch, registration)
@@ -345,9 +346,9 @@ impl State {
         }
     }
 
-    /// Takes a block that is complete out of those on their way.
-    pub(super) fn grown(&mut self, start: u64) -> Option<Arc<Part>> {
-        let index = self.growing.iter().position(|part| part.start == start)?;
+    /// Takes the block with this content out of those on their way. Not the one at its place: that may be its successor.
+    pub(super) fn grown(&mut self, content: &Content) -> Option<Arc<Part>> {
+        let index = self.growing.iter().position(|part| part.is_of(content))?;
         Some(self.growing.swap_remove(index))
     }
 

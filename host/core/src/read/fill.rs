@@ -47,7 +47,7 @@ impl File {
     /// All bytes of a part are there: if it was fetched without being asked for, others get it too.
     pub(super) fn arrived(&self, content: &Content) {
         let mut state = self.lock();
-        let Some(part) = state.grown(content.start) else { return };
+        let Some(part) = state.grown(content) else { return };
         if self.is_revoked() {
             return;
         }
@@ -60,6 +60,13 @@ impl File {
         // Under the lock up to here: whoever revokes finds all that was stored in the kernel's queue.
         drop(state);
         self.reading.memory.keep(part, Worth::Again);
+    }
+
+    /// A part will not be complete: if it was fetched without being asked for, nobody else would let go of its memory before the file is closed.
+    pub(super) fn lost(&self, content: &Content) {
+        let part = self.lock().grown(content);
+        // Outside the lock, as everything that frees blocks.
+        drop(part);
     }
 
     fn next_fill(self: &Arc<Self>) -> Next {

@@ -6,19 +6,19 @@
 //!
 //! What one reader may fetch ahead is its share: half of the memory divided by the readers of the last second.
 
-use super::blocks::{BLOCK, Grant, Held, PAGE, POOLED, Pool, block_end};
+use super::blocks::{BLOCK, Grant, PAGE, POOLED, Pool, Seam, block_end};
 use super::kept::{Kept, Worth};
 use super::part::Part;
 use crate::ports::Clock;
 use crate::wait::bounded;
-use bytes::BytesMut;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use wasmount_types::{Blame, Error, ErrorKind, RequestCtx};
 
-/// How often a read that waits for memory asks idle handles for theirs.
+/// How often idle handles are asked for memory while reads wait for it.
 const SHRINK_EVERY: Duration = Duration::from_millis(50);
 /// A handle that was not read from for so long is asked first; at each further attempt half of it is enough.
 const IDLE: Duration = Duration::from_secs(1);
@@ -37,6 +37,11 @@ pub(super) struct ReadMemory {
     pub(super) kept: Kept,
     handles: Mutex<Vec<Weak<dyn Shrink>>>,
     waiters: AtomicUsize,
+    /// Pages that they wait for, all told.
+    awaited: AtomicU64,
+    joined: AtomicU64,
+    /// Held by the one of them that asks the handles, for all: each would find the same.
+    asking: tokio::sync::Mutex<()>,
     active: Mutex<Active>,
     started: Instant,
 }
@@ -61,6 +66,9 @@ impl ReadMemory {
             kept: Kept::new(u64::from(pages) * PAGE),
             handles: Mutex::default(),
             waiters: AtomicUsize::new(0),
+            awaited: AtomicU64::new(0),
+            joined: AtomicU64::new(0),
+            asking: tokio::sync::Mutex::default(),
             active: Mutex::default(),
             started,
         }
@@ -79,6 +87,11 @@ impl ReadMemory {
     /// Fetches that wait in line.
     pub(super) fn waiters(&self) -> usize {
         self.waiters.load(Ordering::Relaxed)
+    }
+
+    /// Answers so far that lay in no single block.
+    pub(super) fn joined(&self) -> u64 {
+        self.joined.load(Ordering::Relaxed)
     }
 
     /// Adds a handle to those that are asked when memory is short.
@@ -142,20 +155,15 @@ impl ReadMemory {
         }
         let pages = self.charge(start, end);
         let acquire = self.budget.clone().acquire_many_owned(pages);
-        let _waiter = Waiter::new(&self.waiters);
+        let _waiter = Waiter::new(self, pages);
         let waiting = async {
-            tokio::pin!(acquire);
-            let mut idle = IDLE;
-            loop {
-                self.kept.give_up(pages.into());
-                self.shrink(clock.now().checked_sub(idle).unwrap_or_else(|| clock.now()), pages.into());
-                match tokio::time::timeout(SHRINK_EVERY, &mut acquire).await {
-                    Ok(Ok(grant)) => return Ok(grant),
-                    Ok(Err(_closed)) => {
-                        return Err(Error::new(ErrorKind::Interrupted, Blame::Host, "wasmount is stopping"));
-                    }
-                    Err(_elapsed) => idle /= 2,
-                }
+            tokio::select! {
+                // First: it stands in line before anybody is asked.
+                biased;
+                granted = acquire => granted.map_err(|_closed| {
+                    Error::new(ErrorKind::Interrupted, Blame::Host, "wasmount is stopping")
+                }),
+                never = self.ask_handles(clock, pages) => match never {},
             }
         };
         let grant = bounded(clock, ctx, "waiting for memory to read into", waiting).await?;
@@ -163,11 +171,28 @@ impl ReadMemory {
         Ok(grant)
     }
 
+    /// Makes room for one who waits for `pages`: gives up what is kept, then asks the handles again and again, on behalf of all who wait, as
+    /// soon as nobody else does that. Who has waited for longer takes more from them.
+    async fn ask_handles(&self, clock: &dyn Clock, pages: u32) -> Infallible {
+        let begun = clock.now();
+        self.kept.give_up(pages.into());
+        let _turn = self.asking.lock().await;
+        loop {
+            let (now, pages) = (clock.now(), self.awaited.load(Ordering::Relaxed));
+            let attempts = now.saturating_duration_since(begun).as_millis() / SHRINK_EVERY.as_millis();
+            let idle = IDLE / (1 << attempts.min(30));
+            self.kept.give_up(pages);
+            self.shrink(now.checked_sub(idle).unwrap_or(now), pages);
+            tokio::time::sleep(SHRINK_EVERY).await;
+        }
+    }
+
     /// Room for an answer that lies in no single block, and what holds it. Never waits: what waits for memory must hold none,
     /// or two that wait could wait for each other; so at the limit this one answer is outside the budget.
-    pub(super) fn seam(&self, size: u64) -> (BytesMut, Arc<Held>) {
+    pub(super) fn seam(&self, size: u64) -> Seam {
+        self.joined.fetch_add(1, Ordering::Relaxed);
         let grant = self.budget.clone().try_acquire_many_owned(self.charge(0, size)).ok();
-        (BytesMut::with_capacity(size as usize), Held::new(self.pool.clone(), grant))
+        Seam::new(&self.pool, grant, size)
     }
 
     /// Unused blocks and what is in use are within the budget together: what takes no block of the pool takes its place.
@@ -194,7 +219,7 @@ impl ReadMemory {
         let mut pages = 0;
         let mut at = start;
         while at < end {
-            let until = block_end(at, end);
+            let until = block_end(start, at, end);
             pages += block_pages(until - at);
             at = until;
         }
@@ -208,25 +233,32 @@ pub(super) fn block_pages(size: u64) -> u64 {
     if size > POOLED { BLOCK / PAGE } else { size.div_ceil(PAGE) }
 }
 
-/// Counts one more for as long as it lives.
-struct Waiter<'a>(&'a AtomicUsize);
+/// Counts one more that waits, and its pages, for as long as it lives.
+struct Waiter<'a> {
+    memory: &'a ReadMemory,
+    pages: u64,
+}
 
 impl<'a> Waiter<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
+    fn new(memory: &'a ReadMemory, pages: u32) -> Self {
+        let pages = pages.into();
+        memory.waiters.fetch_add(1, Ordering::Relaxed);
+        memory.awaited.fetch_add(pages, Ordering::Relaxed);
+        Self { memory, pages }
     }
 }
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.memory.waiters.fetch_sub(1, Ordering::Relaxed);
+        self.memory.awaited.fetch_sub(self.pages, Ordering::Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::SystemClock;
 
     #[test]
     fn charges_are_whole_pages_and_blocks() {
@@ -235,8 +267,68 @@ mod tests {
         assert_eq!(memory.charge(0, 1), 1);
         assert_eq!(memory.charge(0, 8 * BLOCK), 8 * pages_per_block);
         assert_eq!(memory.charge(0, POOLED + 1), pages_per_block);
-        assert_eq!(memory.charge(BLOCK - 10, BLOCK + 10), 2);
+        assert_eq!(memory.charge(BLOCK - 10, BLOCK + 10), 1);
+        assert_eq!(memory.charge(BLOCK - 10, 2 * BLOCK), pages_per_block + 1);
         assert_eq!(memory.charge(0, 1000 * BLOCK), 64 * pages_per_block);
+    }
+
+    /// A handle that was read from last at `read`, and how often it was asked.
+    struct Handle {
+        read: Instant,
+        part: Mutex<Option<Grant>>,
+        asked: AtomicUsize,
+    }
+
+    impl Shrink for Handle {
+        fn shrink(&self, idle_since: Instant) -> u64 {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            let idle = self.read <= idle_since;
+            let part = self.part.lock().unwrap().take_if(|_| idle);
+            part.map_or(0, |part| part.num_permits() as u64)
+        }
+    }
+
+    fn handle(memory: &ReadMemory, part: Option<Grant>) -> Arc<Handle> {
+        let (read, part) = (SystemClock.now(), Mutex::new(part));
+        let handle = Arc::new(Handle { read, part, asked: AtomicUsize::new(0) });
+        let weak: Weak<Handle> = Arc::downgrade(&handle);
+        memory.register(weak);
+        handle
+    }
+
+    fn ctx(wait: Duration) -> RequestCtx {
+        RequestCtx::internal(SystemClock.now() + wait)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn handles_are_asked_as_often_however_many_wait() {
+        let memory = ReadMemory::new(4 * BLOCK, Instant::now());
+        let all = memory.try_reserve(0, 4 * BLOCK).unwrap();
+        let handle = handle(&memory, None);
+        let wait = Duration::from_secs(2);
+        let waiting = (0..100).map(|_| memory.reserve(&SystemClock, ctx(wait), 0, BLOCK));
+        let outcomes = futures::future::join_all(waiting).await;
+        assert!(outcomes.iter().all(Result::is_err));
+        let (asked, rounds) = (handle.asked.load(Ordering::Relaxed), wait.div_duration_f64(SHRINK_EVERY));
+        // Each one more time at the end, when the turn of those before it is over.
+        assert!(asked as f64 <= rounds + 101.0, "asked {asked} times");
+        assert_eq!((memory.waiters(), memory.awaited.load(Ordering::Relaxed)), (0, 0));
+        drop(all);
+        assert_eq!(memory.in_use(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_who_asks_asks_for_all() {
+        let memory = ReadMemory::new(64 * BLOCK, Instant::now());
+        let part = |index: u64| memory.try_reserve(index * BLOCK, (index + 1) * BLOCK);
+        let handles = (0..64).map(|index| handle(&memory, part(index))).collect::<Vec<_>>();
+        let begin = SystemClock.now();
+        let waiting = (0..64).map(|_| memory.reserve(&SystemClock, ctx(Duration::from_secs(9)), 0, BLOCK));
+        let granted = futures::future::join_all(waiting).await;
+        assert!(granted.iter().all(Result::is_ok));
+        // When half of the time for which nobody has read from them is enough, and so on: less than a second.
+        assert!(SystemClock.now() - begin < IDLE);
+        assert!(handles.iter().all(|handle| handle.part.lock().unwrap().is_none()));
     }
 
     #[test]

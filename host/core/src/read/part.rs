@@ -44,6 +44,11 @@ impl Part {
         }
     }
 
+    /// Whether this is what its bytes are put into.
+    pub(super) fn is_of(&self, content: &Content) -> bool {
+        std::ptr::eq(&*self.content, content)
+    }
+
     /// Pages of the budget that it takes.
     pub(super) fn pages(&self) -> u64 {
         self.file.reading.memory.charge(self.start, self.end).into()

@@ -9,11 +9,17 @@ pub(super) fn exact(from: u64, to: u64, low: u64, high: u64) -> (u64, u64) {
     (start, end)
 }
 
-/// End of the next part of a sequential stream: `size` bytes or so from `start`, cut at a block's boundary.
-pub(super) fn part_end(start: u64, size: u64, file: u64) -> u64 {
+/// End of the next part of a sequential stream: `size` bytes or so from `start`, whole blocks that begin where reads do, which is `phase`
+/// bytes after a multiple of a block. Where `start` is elsewhere, the part ends at the next such place.
+pub(super) fn part_end(start: u64, size: u64, file: u64, phase: u64) -> u64 {
     let end = start.saturating_add(size.max(1)).min(file);
-    let aligned = end / BLOCK * BLOCK;
-    if end < file && aligned > start { aligned } else { end }
+    let off = start.wrapping_sub(phase) % BLOCK;
+    let aligned = match off {
+        0 if end == file => end,
+        0 => start + (end - start) / BLOCK * BLOCK,
+        off => start + (BLOCK - off),
+    };
+    if aligned > start && aligned < end { aligned } else { end }
 }
 
 /// How far a stream that has been read for `consumed` bytes may fetch ahead.
@@ -53,11 +59,21 @@ mod tests {
 
     #[test]
     fn parts_end_at_blocks_or_at_the_end() {
-        assert_eq!(part_end(0, BLOCK, 10 * BLOCK), BLOCK);
-        assert_eq!(part_end(4096, BLOCK, 10 * BLOCK), BLOCK);
-        assert_eq!(part_end(BLOCK - 1, 10, 10 * BLOCK), BLOCK);
-        assert_eq!(part_end(0, 10, 10 * BLOCK), 10);
-        assert_eq!(part_end(9 * BLOCK, 8 * BLOCK, 10 * BLOCK + 5), 10 * BLOCK + 5);
+        assert_eq!(part_end(0, BLOCK, 10 * BLOCK, 0), BLOCK);
+        assert_eq!(part_end(4096, BLOCK, 10 * BLOCK, 0), BLOCK);
+        assert_eq!(part_end(BLOCK - 1, 10, 10 * BLOCK, 0), BLOCK);
+        assert_eq!(part_end(0, 10, 10 * BLOCK, 0), 10);
+        assert_eq!(part_end(9 * BLOCK, 8 * BLOCK, 10 * BLOCK + 5, 0), 10 * BLOCK + 5);
+        assert_eq!(part_end(BLOCK, 4 * BLOCK + 7, 10 * BLOCK, 0), 5 * BLOCK);
+    }
+
+    #[test]
+    fn parts_go_over_to_where_reads_begin() {
+        const PHASE: u64 = 3 * BLOCK / 4;
+        assert_eq!(part_end(4 * BLOCK, 8 * BLOCK, 100 * BLOCK, PHASE), 4 * BLOCK + PHASE);
+        assert_eq!(part_end(4 * BLOCK + PHASE, 8 * BLOCK, 100 * BLOCK, PHASE), 12 * BLOCK + PHASE);
+        assert_eq!(part_end(98 * BLOCK + PHASE, 8 * BLOCK, 100 * BLOCK, PHASE), 100 * BLOCK);
+        assert_eq!(part_end(0, BLOCK, 100 * BLOCK, PHASE), PHASE);
     }
 
     #[test]

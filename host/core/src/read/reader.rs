@@ -145,10 +145,10 @@ impl FileReader {
                 return Ok((bytes, source));
             }
             at += bytes.len() as u64;
-            let (joined, held) = seam.get_or_insert_with(|| self.file.reading.memory.seam(end - offset));
-            joined.extend_from_slice(&bytes);
+            let seam = seam.get_or_insert_with(|| self.file.reading.memory.seam(end - offset));
+            seam.bytes.extend_from_slice(&bytes);
             if at == end {
-                return Ok((held.show(std::mem::take(joined).freeze()), source));
+                return Ok((seam.finish(), source));
             }
         }
         Err(Failure::Abandoned)

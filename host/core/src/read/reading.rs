@@ -156,6 +156,7 @@ impl Reading {
             memory_in_use_windows: in_use.saturating_sub(kept),
             memory_kept: kept,
             memory_waiters: self.memory.waiters() as u64,
+            reads_joined: self.memory.joined(),
             ..self.counters.snapshot()
         }
     }

@@ -30,6 +30,8 @@ pub struct ReadStats {
     pub passthrough_offers: u64,
     /// Counter: small files fetched because files before them in the same directory were read.
     pub siblings: u64,
+    /// Counter: reads whose bytes lay in no single block and were copied together.
+    pub reads_joined: u64,
     /// Gauge: open files.
     pub open_files: u64,
     /// Gauge: parts that are being fetched or wait for memory.

@@ -43,6 +43,9 @@ pub(super) struct Stream {
     pub(super) next: u64,
     /// Size of the next part.
     pub(super) part: u64,
+    /// How far behind a multiple of a block its largest reads begin. The kernel's read-ahead grows up to a block and stays wherever it is by then: blocks that
+    /// begin there too are shown as they are, all others have to be copied together.
+    phase: u64,
     pub(super) reads: u64,
     pub(super) sequential: bool,
     pub(super) used: u64,
@@ -77,6 +80,7 @@ impl Stream {
             stands: from,
             next: from,
             part: part.max(to - from).min(config.part_max),
+            phase: 0,
             reads: 0,
             sequential: from == 0,
             used: 0,
@@ -104,6 +108,13 @@ impl Stream {
         self.part = self.part.max(other.part);
         self.reads += other.reads;
         self.sequential |= other.sequential;
+    }
+
+    /// Learns where blocks had better begin, from a read that continues where the stream stands.
+    pub(super) fn align(&mut self, from: u64, to: u64) {
+        if to - from == BLOCK && from == self.stands && from.is_multiple_of(PAGE) {
+            self.phase = from % BLOCK;
+        }
     }
 
     /// Is sequential from here on.
@@ -207,7 +218,7 @@ impl Stream {
         // One run of parts up to here: the reads in between are on their way.
         while self.next < to {
             let part = if self.part == 0 { config.part_min } else { self.part }.min(means.part_max());
-            let end = plan::part_end(self.next, part, size);
+            let end = plan::part_end(self.next, part, size, self.phase);
             for part in state.claim(file, self.next, end, Budget::Wait) {
                 self.add(part);
             }
@@ -238,7 +249,7 @@ impl Stream {
         while in_flight < config.parallel && self.next < size && self.next.saturating_sub(self.stands) < limit
         {
             let part = self.part.max(config.part_min).min(means.part_max());
-            let end = plan::part_end(self.next, part, size);
+            let end = plan::part_end(self.next, part, size, self.phase);
             let parts = file.lock().claim(file, self.next, end, Budget::Free);
             let Some(got) = parts.last().map(|part| part.end) else { break };
             for part in parts {

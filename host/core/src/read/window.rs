@@ -44,6 +44,7 @@ impl Window {
         stream.used = tick;
         stream.reads += 1;
         stream.drop_useless(file, from, to, config);
+        stream.align(from, to);
         let found = if size <= config.whole {
             stream.whole(file, from, to)
         } else {

@@ -36,8 +36,8 @@ struct Shared {
     /// How long a read takes, in milliseconds.
     read_ms: AtomicU64,
     reads: AtomicU64,
-    /// What offers are held by, as long as they are not written.
-    queue: Mutex<Vec<Arc<dyn Any + Send + Sync>>>,
+    /// What offers are held by, as long as they are not written, and how much that is.
+    queue: Mutex<Vec<(Arc<dyn Any + Send + Sync>, u64)>>,
     holding: AtomicBool,
 }
 
@@ -71,6 +71,11 @@ impl MemoryCache {
         if !hold {
             lock(&self.shared.queue).clear();
         }
+    }
+
+    /// Bytes of memory that the offers it holds on to are said to take.
+    pub fn charged(&self) -> u64 {
+        lock(&self.shared.queue).iter().map(|(_, charge)| charge).sum()
     }
 
     /// Forgets pages: each one in `percent` of 100 cases.
@@ -180,7 +185,7 @@ impl CachedFile for MemoryCached {
         self.run(from, to) < to
     }
 
-    fn offer(&self, at: u64, pieces: Vec<Bytes>, held: Arc<dyn Any + Send + Sync>) {
+    fn offer(&self, at: u64, pieces: Vec<Bytes>, held: Arc<dyn Any + Send + Sync>, charge: u64) {
         let end = at + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         assert!(at.is_multiple_of(CACHE_PAGE), "an offer begins at a page");
         assert!(
@@ -202,7 +207,7 @@ impl CachedFile for MemoryCached {
             pages_held.set(page, true);
         }
         if self.shared.holding.load(Ordering::SeqCst) {
-            lock(&self.shared.queue).push(held);
+            lock(&self.shared.queue).push((held, charge));
         }
     }
 
