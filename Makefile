@@ -31,7 +31,7 @@ plugins:
 
 # All binaries in one go, with the features of the whole workspace: `make test` then reuses every dependency.
 host:
-	cargo build --release --workspace --bins
+	cargo build --release --workspace --bins $(HOST_FLAGS)
 
 image: ## container images localhost/wasmount:VERSION (slim) and :VERSION-full, without a daemon or a registry
 	@./tests/tools/install.sh image
@@ -83,12 +83,12 @@ fmt: ## format the code
 
 bench: ## wasmount beside every peer on PATH or in PEERS=DIR, on one MinIO: a Markdown table
 	@./tests/tools/install.sh bench
-	@$(MAKE) --no-print-directory plugins host
+	@$(MAKE) --no-print-directory plugins host HOST_FLAGS="--config profile.release.package.wasmount-tests.opt-level=3"
 	@PATH="$(if $(PEERS),$(abspath $(PEERS)):)$$PATH" BENCH_REPS=$(BENCH_REPS) python3 tests/bench/bench.py
 
 bench-ceph: ## CephFS beside ceph-fuse and RBD images beside rbd-fuse, on one Ceph cluster: a Markdown table
 	@./tests/tools/install.sh bench
-	@$(MAKE) --no-print-directory plugins host
+	@$(MAKE) --no-print-directory plugins host HOST_FLAGS="--config profile.release.package.wasmount-tests.opt-level=3"
 	@BENCH_REPS=$(BENCH_REPS) python3 tests/bench/ceph.py
 
 fuzz: ## what Ceph's side or people may send, guided by coverage (FUZZ_SECONDS=600)

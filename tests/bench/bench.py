@@ -7,7 +7,7 @@ report shows medians and says which target was met. Peers are taken from PATH (`
 before it); those that are not there are named.
 
     BENCH_REPS=5         repetitions; long cases take a part of it
-    BENCH_CASES=a,b      some of: first sequential parallel random-4-1 random-4-16 random-128-1 random-128-16 single
+    BENCH_CASES=a,b      some of: first sequential sequential-128 parallel random-4-1 random-4-16 random-128-1 random-128-16 single
                          small list find epochs streams
     BENCH_CLIENTS=a,b    some of: wasmount goofys mount-s3 geesefs rclone s3fs
     BENCH_DIR            where the server keeps its data (4 GiB; default /dev/shm, so that no disk is measured)

@@ -57,6 +57,9 @@ CASES = {case.name: case for case in (
         Figure("mib_s", "sequential 1 GiB, cold", "MiB/s", True),
         Figure("again_mib_s", "the same again, reopened", "MiB/s", True),
         Figure("cpu_per_gib", "… CPU of the client, cold", "s/GiB", False))),
+    Case("sequential-128", (
+        Figure("mib_s", "sequential 1 GiB in reads of 128 KiB, cold", "MiB/s", True),
+        Figure("cpu_per_gib", "… CPU of the client", "s/GiB", False)), floor=False, local=False),
     Case("parallel", (Figure("mib_s", "4 readers × 256 MiB, cold", "MiB/s", True),)),
     _random(4, 1), _random(4, 16), _random(128, 1), _random(128, 16),
     Case("single", (
@@ -216,8 +219,9 @@ class Bench:
                 time.sleep(1)  # what was fetched in advance and in vain counts too
                 sample["sent_mib"] = (self.server.counts()[1] - counts[1]) / MIB
                 sample["gets"] = self.server.counts()[0] - counts[0]
-            if case == "sequential":
+            if case.startswith("sequential"):
                 sample["cpu_per_gib"] = sample["cpu_s"]
+            if case == "sequential":
                 sample["again_mib_s"] = rate(self._load(case, client.mnt, client))
             return {**sample, **peaks(client)}
 
@@ -269,7 +273,7 @@ def rate(outcome):
 def figures(case, outcome):
     """What a load took, in the figures of its case."""
     sample = {"seconds": outcome["seconds"]}
-    if case in ("sequential", "parallel"):
+    if case in ("sequential", "sequential-128", "parallel"):
         sample["mib_s"] = rate(outcome)
     elif case == "small":
         sample["files_s"] = outcome["count"] / outcome["seconds"]

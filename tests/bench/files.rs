@@ -12,9 +12,6 @@ use wasmount_tests::prng::Prng;
 use crate::data;
 use crate::plan::{Outcome, Piece, Plan, read_all};
 
-/// What a reader asks for at once, as `dd bs=1M` does.
-const CHUNK: usize = 1 << 20;
-
 /// Reads all pieces of a case below `directory`.
 ///
 /// # Errors
@@ -22,7 +19,7 @@ const CHUNK: usize = 1 << 20;
 pub(crate) fn run(case: &str, directory: &Path) -> Result<Outcome> {
     let plan = Plan::of_files(case)?;
     // A buffer for each worker, touched before the clock starts: first use of fresh memory is slow and not the mount's fault.
-    let buffers: Vec<_> = (0..plan.workers).map(|_| Mutex::new(vec![1_u8; CHUNK])).collect();
+    let buffers: Vec<_> = (0..plan.workers).map(|_| Mutex::new(vec![1_u8; plan.chunk])).collect();
     read_all(&plan, Instant::now(), |worker, piece| {
         let Some(buffer) = buffers.get(worker) else { return Ok(Duration::ZERO) };
         let mut buffer = buffer.lock().unwrap_or_else(PoisonError::into_inner);

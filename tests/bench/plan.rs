@@ -27,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) workers: usize,
     /// In the order in which they are begun.
     pub(crate) pieces: Vec<Piece>,
+    /// What a reader of a file asks for at once.
+    pub(crate) chunk: usize,
 }
 
 /// What a load did.
@@ -70,6 +72,7 @@ impl Plan {
         let (workers, pieces) = match case {
             "first" => (1, whole(1, 14, |_| data::FIRST.to_owned())),
             "sequential" => (1, vec![large(0, data::LARGE_LEN)]),
+            "sequential-128" => (1, vec![large(0, data::LARGE_LEN)]),
             "parallel" => (4, (0..4).map(|part| large(part * quarter, quarter)).collect()),
             "small" => (16, whole(data::SMALL, data::SMALL_LEN, data::small)),
             "single" => (1, single()),
@@ -78,7 +81,9 @@ impl Plan {
             "streams" => (64, whole(64, data::LARGE_LEN, data::many)),
             _ => bail!("there is no case '{case}' that reads files"),
         };
-        Ok(Self { workers, pieces })
+        // As `dd bs=1M` does, and as `cat` and `cp` do.
+        let chunk = if case == "sequential-128" { 128 << 10 } else { 1 << 20 };
+        Ok(Self { workers, pieces, chunk })
     }
 }
 

@@ -1,5 +1,7 @@
 //! RBD images as files, on a real Ceph cluster: every kind of image is byte for byte what Ceph says it is.
 
+mod volumes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
