@@ -136,6 +136,8 @@ pub trait BlockStore: Sized + 'static {
 
     /// State for the instance that will replace this one, given to it as [`Mount::resume`]. By default there is none.
     ///
+    /// Not called yet by the host, which opens each instance without state.
+    ///
     /// # Errors
     /// What made it impossible; the host then opens the next instance without state.
     fn export_state(&self) -> impl Future<Output = Result<Option<SavedState>>> {

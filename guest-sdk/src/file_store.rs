@@ -244,6 +244,8 @@ pub trait FileStore: Sized + 'static {
     /// State for the instance that will replace this one, given to it as [`Mount::resume`]: the host goes on using node numbers and
     /// handles. By default there is none.
     ///
+    /// Not called yet by the host, which opens each instance without state.
+    ///
     /// # Errors
     /// What made it impossible; the host then opens the next instance without state.
     fn export_state(&self) -> impl Future<Output = Result<Option<SavedState>>> {

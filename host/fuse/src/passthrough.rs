@@ -13,6 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wasmount_core::fs::OpenFile;
 
+/// What is given up without passthrough.
+const SLOWER: &str = "cached files are read through this process and not by the kernel itself";
+
 /// Whether the kernel reads cached files by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Passthrough {
@@ -56,8 +59,14 @@ impl NoPassthrough {
     /// Says it in the log, once in the life of the process: further mounts have the same reason.
     fn say_once(self) {
         static SAID: AtomicBool = AtomicBool::new(false);
-        if self != Self::Disabled && !SAID.swap(true, Ordering::Relaxed) {
-            tracing::warn!("cached files are read through this process and not by the kernel itself: {self}");
+        if self == Self::Disabled || SAID.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        // An older kernel is no fault of anybody's.
+        if self == Self::Kernel {
+            tracing::info!("{SLOWER}: {self}");
+        } else {
+            tracing::warn!("{SLOWER}: {self}");
         }
     }
 }

@@ -100,7 +100,7 @@ pub(crate) struct CommonArgs {
     #[command(flatten)]
     pub(crate) registry: RegistryArgs,
     /// A directory of plugins (*.wasm), for what those of --plugin do not serve
-    /// [default: if no plugin is named, /plugins, /usr/share/wasmount/plugins, and `plugins` beside the executable]
+    /// [default: if no plugin is named, /plugins, /usr/share/wasmount/plugins, and `plugins` beside the executable or one directory up]
     #[arg(long, value_name = "DIR", action = clap::ArgAction::Append)]
     pub(crate) plugin_dir: Vec<PathBuf>,
     /// An option for all mounts, or for those of one plugin, called by its name or any of its schemes; wins over every other place
@@ -158,7 +158,7 @@ pub(crate) struct CommonArgs {
     /// Directory that values beginning with /etc/fluid/secrets/ refer to
     #[arg(long, value_name = "DIR", default_value = "/etc/fluid/secrets")]
     pub(crate) secrets_dir: PathBuf,
-    /// Print what would be mounted, with every option and where it comes from, and what each mount could reach; mount and connect nothing.
+    /// Print what would be mounted, with every option and where it comes from, and what each mount could reach; mount nothing and ask no storage system.
     /// Ends with 1 if a mount would not work
     #[arg(
         long, value_name = "FORMAT", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "text"

@@ -16,6 +16,7 @@ use crate::userns;
 use anyhow::Context;
 use mounts::{Workshop, announce, announce_writers};
 use process::Process;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -145,14 +146,7 @@ async fn prepare(plan: Plan, args: CommonArgs) -> anyhow::Result<Prepared> {
     parts.register(&metrics);
     // The process answers, and its mounts mend themselves: nothing that a restart would improve.
     let health: Health = Arc::new(|| Ok(()));
-    let listening = match process.args.metrics_addr {
-        Some(address) => {
-            let listening = metrics::serve(address, metrics.clone(), health, &runtime)?;
-            tracing::info!(address = %listening.address(), "metrics are served at /metrics");
-            Some(listening)
-        }
-        None => None,
-    };
+    let listening = process.args.metrics_addr.and_then(|address| listen(address, &metrics, health, &runtime));
     let shown = status.clone();
     let files = wasmount_observe::control_files(&observer, &metrics, move || shown.text());
     observer.name_nodes_by(table.clone());
@@ -166,9 +160,28 @@ async fn prepare(plan: Plan, args: CommonArgs) -> anyhow::Result<Prepared> {
         options.source = background.source;
     }
     options.request_timeout = timeout;
-    options.passthrough = !process.args.no_passthrough;
+    options.passthrough = process.cache.is_some() && !process.args.no_passthrough;
     options.keep_names = !process.args.no_keep_names;
     options.operations = observer;
     let live = Live::new(process.clone(), workshop, table, generation, plan.file, status);
     Ok(Prepared { process, fs, options, metrics, live, _listening: listening })
+}
+
+/// Serves metrics, if the address can be had: pods on a node's network share its ports, and nobody's data should wait for a counter.
+fn listen(
+    address: SocketAddr,
+    metrics: &Arc<Metrics>,
+    health: Health,
+    runtime: &Handle,
+) -> Option<Listening> {
+    match metrics::serve(address, metrics.clone(), health, runtime) {
+        Ok(listening) => {
+            tracing::info!(address = %listening.address(), "metrics are served at /metrics");
+            Some(listening)
+        }
+        Err(error) => {
+            tracing::warn!("no metrics are served: {error}");
+            None
+        }
+    }
 }

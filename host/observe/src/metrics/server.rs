@@ -36,7 +36,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// Another process has the port.
-    #[error("--metrics-addr {0}: another process listens there; choose another port")]
+    #[error(
+        "--metrics-addr {0}: another process listens there; give each process of a node a port of its own"
+    )]
     Taken(SocketAddr),
     /// The address cannot be used.
     #[error("--metrics-addr {address}: {cause}; choose an address of this machine and a port above 1023")]

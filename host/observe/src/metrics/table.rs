@@ -171,6 +171,8 @@ table! {
             "Bytes fetched ahead and thrown away unread.";
         SiblingFetches = "wasmount_sibling_fetches_total" (Counter, Count, Experimental, Collected) []
             "Small files fetched because files before them in the same directory were read.";
+        JoinedReads = "wasmount_joined_reads_total" (Counter, Count, Experimental, Collected) []
+            "Reads whose bytes lay in several blocks of memory and were copied together.";
         KernelBytes = "wasmount_kernel_stored_bytes_total" (Counter, Bytes, Experimental, Collected) []
             "Bytes put into the kernel's page cache unasked.";
         Fetches = "wasmount_fetches_total" (Counter, Count, Stable, Collected) []
@@ -198,7 +200,7 @@ table! {
         CacheBytes = "wasmount_cache_bytes" (Gauge, Bytes, Stable, Collected) []
             "Bytes of the disk in use, by all processes that share the directory.";
         CacheLimit = "wasmount_cache_limit_bytes" (Gauge, Bytes, Stable, Collected) []
-            "Bytes of the disk that may be used.";
+            "Bytes of the disk that may be used; only with `--cache-size`.";
         CacheFiles = "wasmount_cache_files" (Gauge, Count, Experimental, Collected) []
             "Files of which something is in the cache.";
         CacheHits = "wasmount_cache_hits_total" (Counter, Count, Stable, Collected) []
@@ -210,7 +212,7 @@ table! {
         CacheWrittenBytes = "wasmount_cache_written_bytes_total" (Counter, Bytes, Stable, Collected) []
             "Bytes written to the cache.";
         CacheQueue = "wasmount_cache_queue_bytes" (Gauge, Bytes, Stable, Collected) []
-            "Bytes that wait to be written to the cache; they are part of the memory of `windows`.";
+            "Bytes of memory held by what waits to be written to the cache; they are part of the memory of `windows`.";
         CacheDroppedBytes = "wasmount_cache_dropped_bytes_total" (Counter, Bytes, Stable, Collected) []
             "Bytes that were not cached because the disk was full, sick, or did not keep up.";
         CacheDamagedPages = "wasmount_cache_damaged_pages_total" (Counter, Count, Stable, Collected) []

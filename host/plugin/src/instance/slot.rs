@@ -163,7 +163,11 @@ impl<E: Start> Slot<E> {
         if reason == CLOSED {
             tracing::debug!(target: "plugin", plugin = self.plugin(), "plugin was closed");
         } else {
-            tracing::error!(target: "plugin", plugin = self.plugin(), "plugin died and is started again: {reason}");
+            tracing::error!(
+                target: "plugin",
+                plugin = self.plugin(),
+                "plugin died and is started again: {reason}. Nothing is to be done, unless it happens again and again: then tell the plugin's author"
+            );
         }
     }
 

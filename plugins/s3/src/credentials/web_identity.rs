@@ -138,7 +138,7 @@ fn refusal(status: u16, usual: Error, said: Option<(String, String)>) -> Error {
         _ => {
             let remedy = match code.as_str() {
                 "ExpiredToken" | "ExpiredTokenException" => {
-                    "the token has expired: whoever writes its file (kubelet) has stopped to renew it"
+                    "the token has expired: whoever writes its file (kubelet) has stopped renewing it"
                 }
                 "AccessDenied" => {
                     "the role may not be assumed with this token: correct option role-arn, or the role's trust in the token's issuer, subject and audience"
