@@ -149,6 +149,9 @@ def images():
         Made("ext4").imported(file.read()).listed()
     Made("striped").imported(content("striped", 23 * MIB), "--object-size", "1M", "--stripe-unit", "64K",
                              "--stripe-count", "4", *layering).listed()
+    # Read in large pieces, more objects than the parts that one answer of a plugin may have.
+    Made("small-objects").imported(content("small", 17 * MIB), "--object-size", "4K", "--image-feature",
+                                   "layering,exclusive-lock,object-map").listed()
     Made("striped-by-three").imported(content("three", 5 * MIB + 512), "--object-size", "128K", "--stripe-unit", "4K",
                                       "--stripe-count", "3", *layering).listed()
     Made("data-pool").imported(content("data-pool", 10 * MIB), "--data-pool", "data", *layering).listed()

@@ -1,5 +1,6 @@
 //! RBD images as files, on a real Ceph cluster: every kind of image is byte for byte what Ceph says it is.
 
+mod removed;
 mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 const HEAD: &str = "# Metrics
 
-What a mount counts and measures. `--metrics-addr ADDRESS:PORT` serves it as text for Prometheus at `/metrics`; it is off unless asked for, and whoever reaches the
+What a mount counts and measures. `--metrics-addr IP:PORT` serves it as text for Prometheus at `/metrics`; it is off unless asked for, and whoever reaches the
 address may read it. `.wasmount/stats` in the mount shows the same for people.
 
 This page is made from the table in `host/observe/src/metrics/table.rs`; a test holds the two together. *Stable* names, units and labels change only with a major
