@@ -2,10 +2,10 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use wasmount_tests::bounded::{SOON, within};
+use wasmount_tests::bounded::{RECOVERY, SOON, within};
 use wasmount_tests::ceph::{Cluster, left_out};
 
 use super::mounted;
@@ -25,8 +25,26 @@ fn a_snapshot_that_is_removed_is_stale_and_never_zeros() -> Result<()> {
     cluster.run("rbd", &["import", "--no-progress", &source.to_string_lossy(), "removed/image"])?;
     cluster.run("rbd", &["snap", "create", "--no-progress", "removed/image@before"])?;
     // Every object of the snapshot is a clone now, which goes with it.
-    let overwrite = ["bench", "--io-type", "write", "--io-size", "4M", "--io-total", "48M", "--io-pattern", "seq"];
+    let overwrite = [
+        "bench",
+        "--io-type",
+        "write",
+        "--io-size",
+        "4M",
+        "--io-threads",
+        "1",
+        "--io-total",
+        "48M",
+        "--io-pattern",
+        "seq",
+    ];
     cluster.run("rbd", &[&overwrite[..], &["removed/image"]].concat())?;
+    let objects = cluster.run("rados", &["--pool", "removed", "ls"])?;
+    let object = objects.lines().filter(|name| name.starts_with("rbd_data.")).max().context("an object")?;
+    // A clone is a line that begins with its number, in what `rados listsnaps` prints.
+    let is_clone = |line: &str| line.starts_with(|first: char| first.is_ascii_digit());
+    let clones = cluster.run("rados", &["--pool", "removed", "listsnaps", object])?;
+    ensure!(clones.lines().any(is_clone), "nothing was overwritten: {clones}");
 
     let at = mounted(cluster, "removed", |launch| launch)?;
     let path = at.mount.path("image@before");
@@ -38,8 +56,12 @@ fn a_snapshot_that_is_removed_is_stale_and_never_zeros() -> Result<()> {
     ensure!(read(0)??.iter().all(|byte| *byte == b'a'), "the snapshot is not what was imported");
 
     cluster.run("rbd", &["snap", "rm", "--no-progress", "removed/image@before"])?;
-    // The OSDs have heard of it by then.
-    std::thread::sleep(Duration::from_secs(3));
+    // Until the OSDs have heard of it and let go of the objects, they are read as they were.
+    let begun = Instant::now();
+    while cluster.run("rados", &["--pool", "removed", "listsnaps", object])?.lines().any(is_clone) {
+        ensure!(begun.elapsed() < RECOVERY, "the OSDs keep the clones");
+        std::thread::sleep(Duration::from_millis(500));
+    }
     let refused = read(SIZE - (4 << 20))?.err().context("a removed snapshot is read")?;
     let stale = rustix::io::Errno::STALE.raw_os_error();
     ensure!(refused.raw_os_error() == Some(stale), "{refused}; the log:\n{}", at.mount.log().text());
