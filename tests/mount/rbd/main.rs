@@ -34,6 +34,12 @@ fn mounted(cluster: &Cluster, what: &str, prepare: impl FnOnce(Launch) -> Launch
     Ok(Mounted { mount, _scratch: scratch })
 }
 
+/// A pool of the test's own.
+fn make_pool(cluster: &Cluster, name: &str) -> Result<()> {
+    cluster.run("ceph", &["osd", "pool", "create", name, "8"])?;
+    cluster.run("ceph", &["osd", "pool", "application", "enable", name, "rbd"]).map(drop)
+}
+
 /// The images by the directory that shows them.
 fn by_directory(images: Vec<Image>) -> BTreeMap<String, Vec<Image>> {
     let mut found: BTreeMap<String, Vec<Image>> = BTreeMap::new();
@@ -261,8 +267,7 @@ fn many_streams_with_little_memory_do_not_wait_for_each_other() -> Result<()> {
         return Ok(());
     }
     let cluster = Cluster::shared()?;
-    cluster.run("ceph", &["osd", "pool", "create", "streams", "8"])?;
-    cluster.run("ceph", &["osd", "pool", "application", "enable", "streams", "rbd"])?;
+    make_pool(cluster, "streams")?;
     let source = cluster.dir().join("streams");
     let words = (0..STREAMS * EACH / 8)
         .flat_map(|word| (word as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
@@ -345,8 +350,7 @@ fn a_new_open_sees_what_was_written_to_the_head_and_a_snapshot_stays() -> Result
         return Ok(());
     }
     let cluster = Cluster::shared()?;
-    cluster.run("ceph", &["osd", "pool", "create", "mine", "8"])?;
-    cluster.run("ceph", &["osd", "pool", "application", "enable", "mine", "rbd"])?;
+    make_pool(cluster, "mine")?;
     let source = cluster.dir().join("changing");
     std::fs::write(&source, vec![b'a'; 6 << 20])?;
     let import = ["import", "--no-progress", &source.to_string_lossy(), "mine/changing"];

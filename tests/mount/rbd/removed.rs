@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use wasmount_tests::bounded::{RECOVERY, SOON, within};
 use wasmount_tests::ceph::{Cluster, left_out};
 
-use super::mounted;
+use super::{make_pool, mounted};
 
 /// OSDs answer for the objects of a removed snapshot as they do for those that were never written.
 #[test]
@@ -18,8 +18,7 @@ fn a_snapshot_that_is_removed_is_stale_and_never_zeros() -> Result<()> {
         return Ok(());
     }
     let cluster = Cluster::shared()?;
-    cluster.run("ceph", &["osd", "pool", "create", "removed", "8"])?;
-    cluster.run("ceph", &["osd", "pool", "application", "enable", "removed", "rbd"])?;
+    make_pool(cluster, "removed")?;
     let source = cluster.dir().join("to-be-removed");
     std::fs::write(&source, vec![b'a'; usize::try_from(SIZE)?])?;
     cluster.run("rbd", &["import", "--no-progress", &source.to_string_lossy(), "removed/image"])?;

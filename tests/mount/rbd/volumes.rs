@@ -8,7 +8,7 @@ use wasmount_tests::config::FluidFiles;
 use wasmount_tests::mount::{Launch, Mount};
 use wasmount_tests::paths::plugin;
 
-use super::same;
+use super::{make_pool, same};
 
 /// What ceph-csi calls a volume behind the prefix of its image.
 const VOLUME: &str = "8f0b1d4e-1f0a-4a52-9d51-0d9f5ed3a0c1";
@@ -37,8 +37,7 @@ fn a_volume_of_ceph_csi_shows_its_image_and_no_other() -> Result<()> {
     }
     let cluster = Cluster::shared()?;
     let name = format!("csi-vol-{VOLUME}");
-    cluster.run("ceph", &["osd", "pool", "create", "volumes", "8"])?;
-    cluster.run("ceph", &["osd", "pool", "application", "enable", "volumes", "rbd"])?;
+    make_pool(cluster, "volumes")?;
     cluster.run("rbd", &["cp", "--no-progress", "rbd/plain", &format!("volumes/{name}")])?;
     cluster.run("rbd", &["cp", "--no-progress", "rbd/odd-size", "volumes/of-somebody-else"])?;
     let pools: Vec<Value> =
