@@ -25,7 +25,7 @@ mod losing;
 mod reads;
 
 use super::ranges::Ranges;
-use super::source::NodeSource;
+use super::source::{NodeSource, Opening};
 use crate::inode::FileVersion;
 use crate::read::File;
 use std::collections::HashMap;
@@ -44,7 +44,7 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 /// A file's content.
 ///
 /// # Locking
-/// `drops` comes first, and is held by whoever tells the kernel to drop pages. `state` is a leaf.
+/// `drops` comes first, and is held by whoever tells the kernel to drop pages. `state` comes last but for that of `source`.
 pub(super) struct Data {
     pub(super) source: Arc<NodeSource>,
     state: Mutex<State>,
@@ -121,7 +121,7 @@ impl Data {
     pub(super) async fn hold(&self, version: u64, file: &Arc<File>) -> Option<bool> {
         let label = {
             let mut state = self.lock();
-            if state.version != version || state.losing > 0 {
+            if state.version != version || state.losing > 0 || state.opens == 0 {
                 return None;
             }
             file.hold();
@@ -158,11 +158,27 @@ impl Data {
         let mut state = self.lock();
         state.opens = state.opens.saturating_sub(1);
         if state.opens == 0 {
-            let held = state.held.take();
+            let unused = (state.held.take(), self.source.replace(None));
             drop(state);
-            drop(held);
-            self.source.set(None);
+            drop(unused);
         }
+    }
+
+    /// Whether anybody has it open.
+    pub(super) fn is_open(&self) -> bool {
+        self.lock().opens > 0
+    }
+
+    /// From now on it is read through this one, if anybody has it open: what was opened for somebody who has gone is not wanted, `false`.
+    pub(super) fn adopt(&self, opening: Arc<Opening>) -> bool {
+        let state = self.lock();
+        if state.opens == 0 {
+            return false;
+        }
+        let before = self.source.replace(Some(opening));
+        drop(state);
+        drop(before);
+        true
     }
 
     /// Waits until there is something in the state.

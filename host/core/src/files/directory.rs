@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use wasmount_types::{Blame, Error, ErrorKind, FileKind, Name, RequestCtx};
 
-/// Handles tried for one request: the one that is there, and a fresh one if that turns out to be stale.
-const ATTEMPTS: u32 = 2;
+/// Handles tried for one request: the one that is there, and fresh ones as long as these turn out to be stale, as what serves a store may
+/// be started again more than once in a short time.
+pub(super) const ATTEMPTS: u32 = 4;
 
 /// A question for a page of a directory.
 #[derive(Clone, Copy)]

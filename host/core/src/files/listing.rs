@@ -32,8 +32,10 @@ struct State {
     version: u64,
     /// The kernel may keep some of it.
     kept: bool,
-    /// Some of what it keeps was read without the right.
-    dirty: bool,
+    /// Some of what it keeps was read without the right, the how-manieth time this happened.
+    dirty: Option<u64>,
+    /// How often that happened so far.
+    dirtied: u64,
     open: Vec<Weak<OpenListing>>,
 }
 
@@ -56,25 +58,47 @@ impl Listings {
         state.open.push(Arc::downgrade(open));
         let cache = allowed && open.version == now && !outdated;
         // Without the flag the kernel drops what it has before anything is listed.
-        let keep = cache && !std::mem::take(&mut state.dirty);
+        // It does so some time after the answer, so whoever opens it meanwhile must not go on with what it has either.
+        let keep = cache && state.dirty.is_none();
         state.kept |= cache;
-        open.state().cached = cache;
+        let mut opened = open.state();
+        opened.cached = cache;
+        opened.cleans = state.dirty.filter(|_| cache);
         (cache, keep)
     }
 
+    /// Answers on their way to the kernel. To be asked before it is told to drop anything: what it takes in after that it has to drop again.
+    pub(super) fn coming(&self) -> Coming {
+        let open = self.lock().open.clone();
+        let coming = |open: Arc<OpenListing>| {
+            let state = open.state();
+            let request = matches!(state.last, Last::Coming | Last::Given(_)).then_some(state.requests)?;
+            drop(state);
+            Some((open, request))
+        };
+        Coming(open.iter().filter_map(Weak::upgrade).filter_map(coming).collect())
+    }
+
     /// The right to keep names and listing is lost. Ends when nobody has any of them. `names`: the kernel had been given names.
-    pub(super) async fn lose(&self, clock: &dyn Clock, kernel: &Arc<dyn KernelPages>, ino: Ino, names: bool) {
-        let (kept, open) = {
+    pub(super) async fn lose(
+        &self,
+        clock: &dyn Clock,
+        kernel: &Arc<dyn KernelPages>,
+        ino: Ino,
+        names: bool,
+        coming: Coming,
+    ) {
+        let kept = {
             let mut state = self.lock();
             state.version += 1;
-            (std::mem::take(&mut state.kept), state.open.clone())
+            std::mem::take(&mut state.kept)
         };
         if kept {
             kernel.drop_pages(ino, None).await;
         }
         let mut again = false;
-        for open in open.iter().filter_map(Weak::upgrade) {
-            again |= open.taken_in(clock).await;
+        for (open, request) in coming.0 {
+            again |= open.taken_in(clock, request).await;
         }
         if again && kept {
             kernel.drop_pages(ino, None).await;
@@ -84,10 +108,19 @@ impl Listings {
         }
     }
 
+    /// The kernel has dropped what it had when it was dirty for that time.
+    fn cleaned(&self, time: u64) {
+        let mut state = self.lock();
+        state.dirty.take_if(|dirty| *dirty == time);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Open directories with an answer that the kernel may be taking in, and the request that it answers.
+pub(super) struct Coming(Vec<(Arc<OpenListing>, u64)>);
 
 /// A directory that is open at the store. Dropping it closes it.
 pub(super) struct ListingHandle {
@@ -121,6 +154,8 @@ struct OpenState {
     handle: Arc<ListingHandle>,
     /// The kernel keeps what is listed.
     cached: bool,
+    /// Before it lists anything the kernel drops what it has, which was dirty.
+    cleans: Option<u64>,
     /// Requests so far.
     requests: u64,
     last: Last,
@@ -141,7 +176,7 @@ enum Last {
 
 impl OpenListing {
     pub(super) fn new(node: Arc<Node>, version: u64, handle: Arc<ListingHandle>) -> Arc<Self> {
-        let state = OpenState { handle, cached: false, requests: 0, last: Last::Nothing };
+        let state = OpenState { handle, cached: false, cleans: None, requests: 0, last: Last::Nothing };
         Arc::new(Self { node, version, state: Mutex::new(state), changed: Notify::new() })
     }
 
@@ -161,7 +196,11 @@ impl OpenListing {
         let mut state = self.state();
         state.requests += 1;
         state.last = Last::Asked;
+        let cleans = state.cleans.take();
         drop(state);
+        if let (Some(time), Some(listings)) = (cleans, self.node.opened_listings()) {
+            listings.cleaned(time);
+        }
         self.changed.notify_waiters();
         Answering { open: self, given: None }
     }
@@ -171,10 +210,8 @@ impl OpenListing {
         drop(self.begin());
     }
 
-    /// Waits until the kernel has taken in what the store has answered so far. Whether it has taken in anything since this was asked.
-    async fn taken_in(&self, clock: &dyn Clock) -> bool {
-        let request = self.state().requests;
-        let mut waited = false;
+    /// Waits until the kernel has taken in the answer to a request. Whether it has taken in anything of it.
+    async fn taken_in(&self, clock: &dyn Clock, request: u64) -> bool {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
@@ -183,8 +220,8 @@ impl OpenListing {
                 (state.requests, state.last)
             };
             let rest = match last {
-                _ if requests != request => return waited,
-                Last::Nothing | Last::Asked => return waited,
+                _ if requests != request => return true,
+                Last::Nothing | Last::Asked => return false,
                 Last::Coming => None,
                 Last::Given(at) => {
                     let rest = TAKING_IN.saturating_sub(clock.now().saturating_duration_since(at));
@@ -194,7 +231,6 @@ impl OpenListing {
                     Some(rest)
                 }
             };
-            waited = true;
             match rest {
                 Some(rest) => drop(tokio::time::timeout(rest, changed).await),
                 None => changed.await,
@@ -226,7 +262,10 @@ impl Answering<'_> {
         if cached && let Some(listings) = self.open.node.opened_listings() {
             let mut state = listings.lock();
             state.kept = true;
-            state.dirty |= state.version != self.open.version;
+            if state.version != self.open.version {
+                state.dirtied += 1;
+                state.dirty = Some(state.dirtied);
+            }
         }
         self.given = (cached || names).then_some(now);
     }

@@ -219,11 +219,12 @@ impl FileFs {
             state.names_given.take(self.clock())
         };
         let Some(kernel) = self.kernel() else { return };
+        let listings = node.opened_listings().map(|listings| (listings, listings.coming()));
         if given {
             kernel.drop_entries();
         }
-        if let Some(listings) = node.opened_listings() {
-            listings.lose(self.clock(), kernel, node.ino, given).await;
+        if let Some((listings, coming)) = listings {
+            listings.lose(self.clock(), kernel, node.ino, given, coming).await;
         }
     }
 }

@@ -147,8 +147,7 @@ impl FileFs {
         let opened = self.store.open(ctx, node.of.number, insists);
         let opened = bounded(self.clock(), ctx, "opening a file", opened).await?;
         let opening = Opening::new(self.store.clone(), opened.handle, opened.cache);
-        data.source.set(Some(opening.clone()));
-        if self.is_ending() {
+        if !data.adopt(opening.clone()) || self.is_ending() {
             return Ok(Right::Lost);
         }
         let cache = opening.cache;

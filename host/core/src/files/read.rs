@@ -1,6 +1,7 @@
 //! Reading files.
 
 use super::data::Data;
+use super::directory::ATTEMPTS;
 use super::open::Right;
 use super::source::Opening;
 use super::{FileFs, Node, OpenNode};
@@ -10,9 +11,6 @@ use crate::wait::bounded;
 use std::sync::Arc;
 use std::time::Duration;
 use wasmount_types::{Blame, Error, ErrorKind, RequestCtx};
-
-/// Handles tried for one request: the one that is there, and a fresh one if that turns out to be stale.
-const ATTEMPTS: u32 = 2;
 
 /// How long the right is waited for. A client that writes and does not let go is not waited for as long as the store does.
 const ACQUIRING: Duration = Duration::from_secs(15);
@@ -52,10 +50,15 @@ impl FileFs {
                     self.acquire(&open.node, data).await;
                 }
                 let opening = through.insert(self.ready(ctx, open, data, kept).await?);
-                if let Some(admission) = &mut admission {
-                    admission.begin();
-                }
-                let outcome = match open.reader(data) {
+                let mut covered = None;
+                let reader = match &mut admission {
+                    Some(admission) => {
+                        admission.begin();
+                        open.reader(data)
+                    }
+                    None => covered.insert(data.cover()).as_ref().and_then(|_| open.reader(data)),
+                };
+                let outcome = match reader {
                     Some(reader) => reader.read(ctx, offset, size).await.map(|bytes| (bytes, false)),
                     None => self.read_through(ctx, opening, offset, size).await.map(|bytes| (bytes, true)),
                 };
@@ -128,6 +131,10 @@ impl FileFs {
         let mut version = data.version();
         let mut in_vain = 0;
         let reason = loop {
+            if !data.is_open() {
+                // Whoever wanted it has gone.
+                return;
+            }
             match self.begin(ctx, node, data, insists).await {
                 Ok(Right::Held(_)) => return,
                 Ok(Right::Lost) if self.clock().now() < until && in_vain < IN_VAIN => {

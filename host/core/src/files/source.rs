@@ -42,11 +42,9 @@ impl NodeSource {
         self.opening.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// From now on it is read through this one.
-    pub(super) fn set(&self, opening: Option<Arc<Opening>>) {
-        let before =
-            std::mem::replace(&mut *self.opening.lock().unwrap_or_else(PoisonError::into_inner), opening);
-        drop(before);
+    /// From now on it is read through this one. Returns the one before, to be closed when no lock is held.
+    pub(super) fn replace(&self, opening: Option<Arc<Opening>>) -> Option<Arc<Opening>> {
+        std::mem::replace(&mut *self.opening.lock().unwrap_or_else(PoisonError::into_inner), opening)
     }
 
     /// Closes what is open, if that is still `opening`.

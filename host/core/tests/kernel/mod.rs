@@ -88,6 +88,11 @@ pub struct OpenFile {
 }
 
 impl OpenFile {
+    /// The kernel keeps nothing of what is read through it, unless it is mapped.
+    pub fn is_direct(&self) -> bool {
+        self.direct
+    }
+
     pub fn ino(&self) -> Ino {
         self.pin.ino
     }

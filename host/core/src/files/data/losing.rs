@@ -17,6 +17,12 @@ const ASKING: Duration = Duration::from_millis(5);
 impl Data {
     /// The right is lost. Ends when nobody has anything that was covered by it.
     pub(in crate::files) async fn lose(&self, ino: Ino, kernel: Option<&Arc<dyn KernelPages>>) {
+        self.drop_all(ino, kernel).await;
+        // As long as it is being lost once more READs do not ask for it, and may still find what is there before the store is told of this time.
+        self.wait(|state| (state.losing == 0).then_some(())).await;
+    }
+
+    async fn drop_all(&self, ino: Ino, kernel: Option<&Arc<dyn KernelPages>>) {
         // Before anything is waited for: a READ that asks for the right must not be waited for by whoever takes it back.
         let mut losing = Losing::begin(self);
         let _alone = self.drops.lock().await;

@@ -45,6 +45,15 @@ impl Data {
         Asking(self)
     }
 
+    /// The right, if it is held, for a READ of which the kernel keeps nothing: who reads what is kept here has to be awaited too before others change it.
+    pub(in crate::files) fn cover(&self) -> Option<Covered<'_>> {
+        let mut state = self.lock();
+        state.held.as_ref()?;
+        let (id, version) = (state.take_number(), state.version);
+        state.underway.insert(id, Underway { asks: false, covered: Some(version) });
+        Some(Covered { data: self, id })
+    }
+
     /// Lets a READ through that fills pages, as soon as it may be answered.
     pub(in crate::files) async fn admit(&self, range: Range<u64>) -> Admission<'_> {
         let range = pages(&range);
@@ -124,6 +133,19 @@ impl Drop for Admission<'_> {
             }
         }
         drop(state);
+        self.data.changed.notify_waiters();
+    }
+}
+
+/// The right is not gone as long as this lives.
+pub(in crate::files) struct Covered<'a> {
+    data: &'a Data,
+    id: u64,
+}
+
+impl Drop for Covered<'_> {
+    fn drop(&mut self) {
+        self.data.lock().underway.remove(&self.id);
         self.data.changed.notify_waiters();
     }
 }
