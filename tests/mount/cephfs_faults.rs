@@ -16,7 +16,7 @@ use wasmount_tests::process::{Log, Process};
 /// How long one fault may hold readers up beyond the time that it lasts.
 const HELD_UP: Duration = Duration::from_secs(40);
 /// How long a client that was thrown out may take to be back.
-const AFTER_EVICTION: Duration = Duration::from_secs(30);
+const AFTER_EVICTION: Duration = Duration::from_secs(60);
 /// The size of the file whose data is read all the time: more than the mount may keep.
 const SIZE: usize = 160 << 20;
 /// Readers of data, and of files that the other client writes meanwhile. Together they are eight.

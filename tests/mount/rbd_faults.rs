@@ -83,38 +83,42 @@ fn undisturbed(pools: &[&str], disturb: impl FnOnce(&Cluster, &[Watched]) -> Res
     let _turn = scene.cluster.exclusively();
     let watched: Vec<_> = pools.iter().map(|pool| Watched::start(scene, pool)).collect::<Result<_>>()?;
     std::thread::sleep(Duration::from_secs(QUIET as u64 + 1));
-    let disturbed: Vec<_> = watched.iter().map(|each| each.verifier.second()).collect();
+    let before: Vec<_> = watched.iter().map(|each| speed(&each.verifier)).collect();
     disturb(&scene.cluster, &watched)?;
     whole(&scene.cluster)?;
     for each in &watched {
         each.verifier.wait_progress(HELD_UP)?;
         each.fio.wait_progress(HELD_UP).with_context(|| format!("the log:\n{}", each.mount.log().text()))?;
     }
-    std::thread::sleep(Duration::from_secs(QUIET as u64 + 1));
-    for ((each, pool), disturbed) in watched.into_iter().zip(pools).zip(disturbed) {
-        let calm = each.verifier.second() - QUIET;
+    for ((each, pool), before) in watched.iter().zip(pools).zip(before) {
+        speed_is_back(pool, &each.verifier, before)?;
+    }
+    for (each, pool) in watched.into_iter().zip(pools) {
         let passes =
             each.fio.stop().with_context(|| format!("pool {pool}; the log:\n{}", each.mount.log().text()))?;
         eprintln!("pool {pool}: fio has read and verified the image {passes} times");
         let report = each.verifier.stop();
         report.check().with_context(|| format!("pool {pool}; the log:\n{}", each.mount.log().text()))?;
-        speed_is_back(pool, &report, disturbed, calm)?;
+        ensure!(report.slowest < HELD_UP, "a read took {:?}", report.slowest);
     }
     Ok(())
 }
 
-/// Half of what it was, in a machine that does other things too, tells a recovered reader from one that retries.
-fn speed_is_back(pool: &str, report: &Report, disturbed: usize, calm: usize) -> Result<()> {
-    let (before, after) =
-        (report.median(disturbed.saturating_sub(QUIET)..disturbed), report.median(calm..calm + QUIET));
-    let (mib, slowest) = (1 << 20, report.slowest);
+/// Bytes a second, in the last few seconds.
+fn speed(verifier: &Verifier) -> u64 {
+    let now = verifier.second();
+    verifier.so_far().median(now.saturating_sub(QUIET)..now)
+}
+
+/// Waits for half of what it was: that tells a recovered reader from one that retries, also on a machine that does other things at times.
+fn speed_is_back(pool: &str, verifier: &Verifier, before: u64) -> Result<()> {
+    ensure!(before > 0, "nothing was read before");
+    let calm = verifier.second() + QUIET;
+    let back = || Some(speed(verifier)).filter(|speed| verifier.second() > calm && speed * 2 >= before);
+    let after = wait_for("the speed is back", HELD_UP, back)
+        .with_context(|| format!("pool {pool}, {before} bytes a second before: {:?}", verifier.so_far()))?;
+    let (mib, slowest) = (1 << 20, verifier.so_far().slowest);
     eprintln!("pool {pool}: {} MiB/s before, {} after, slowest read {slowest:?}", before / mib, after / mib);
-    ensure!(
-        before > 0 && after * 2 >= before,
-        "{before} bytes a second before, {after} after: {:?}",
-        report.by_second
-    );
-    ensure!(report.slowest < HELD_UP, "a read took {:?}", report.slowest);
     Ok(())
 }
 
