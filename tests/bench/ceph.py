@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """wasmount beside Ceph's own FUSE clients on one Ceph cluster, in one run: `make bench-ceph`.
 
-Everyone takes turns, each time with a fresh process, a fresh mount and dropped caches. The floor is `rados bench seq -t 4`: the
-same 4 MiB objects, four at a time, without any file system.
+Everyone takes turns, each time with a fresh process, a fresh mount and dropped caches. The floor is `rados bench seq`: the
+same 4 MiB objects, four at a time, or the same 16 KiB objects, eight at a time, without any file system.
 
     BENCH_REPS=5         repetitions
     BENCH_SUITES=a,b     some of: files rbd
@@ -37,7 +37,7 @@ def measure(suite, cluster, case, name, state, disk):
     drop_caches()
     touch_memory()
     if name == "floor":
-        return {"mib_s": cluster.floor()}
+        return cluster.floor(case)
     mount = suite.Mount(name, cluster, state, disk)
     try:
         mount.wait_first_byte()

@@ -11,10 +11,13 @@ from clients import WASMOUNT, Client
 from server import REPOSITORY
 
 OBJECTS_MIB = 1024
+# As many small objects, of as many bytes, as there are small files.
+SMALL = (2000, 16 << 10)
 
 
 class Cluster:
-    """One Ceph cluster with a file system, and 1 GiB of bare objects in pool `floor`, of one copy as all that is measured."""
+    """One Ceph cluster with a file system, and bare objects in pool `floor`, 1 GiB of large ones and 2,000 small ones, of one copy as all that is
+    measured."""
 
     def __init__(self, disk):
         self.directory = tempfile.mkdtemp(prefix="wasmount-bench-ceph-", dir=disk)
@@ -31,6 +34,8 @@ class Cluster:
             self.run("ceph", "osd", "pool", "set", "floor", "size", "1", "--yes-i-really-mean-it")
             self.run("rados", "-p", "floor", "bench", "120", "write", "-b", "4194304", "-t", "4", "--max-objects",
                      str(OBJECTS_MIB // 4), "--no-cleanup")
+            self.run("rados", "-p", "floor", "bench", "120", "write", "-b", str(SMALL[1]), "-t", "8", "--max-objects", str(SMALL[0]),
+                     "--run-name", "small", "--no-cleanup")
         except BaseException:
             self.stop()
             raise
@@ -43,10 +48,13 @@ class Cluster:
         """Runs one of the scripts that fill a cluster."""
         subprocess.run([f"{self.scripts}/{name}", self.directory, *words], check=True, env=self.env)
 
-    def floor(self):
-        """MiB/s of `rados bench seq -t 4` over the objects that were written."""
+    def floor(self, case):
+        """MiB/s of `rados bench seq -t 4` over the large objects, or objects a second of `rados bench seq -t 8` over the small ones."""
+        if case == "small":
+            said = self.run("rados", "-p", "floor", "bench", "60", "seq", "-t", "8", "--run-name", "small")
+            return {"files_s": SMALL[0] / float(re.search(r"^Total time run: *([\d.]+)", said, re.M)[1])}
         said = self.run("rados", "-p", "floor", "bench", "60", "seq", "-t", "4")
-        return float(re.search(r"^Bandwidth \(MB/sec\): *([\d.]+)", said, re.M)[1])
+        return {"mib_s": float(re.search(r"^Bandwidth \(MB/sec\): *([\d.]+)", said, re.M)[1])}
 
     def stop(self):
         subprocess.run([f"{self.scripts}/ceph", "stop", self.directory], stderr=subprocess.DEVNULL)

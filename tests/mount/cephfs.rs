@@ -18,7 +18,7 @@ use wasmount_tests::paths::{fixture, plugin};
 use wasmount_tests::prng::Prng;
 
 /// How long a whole tree may take to be read, on a machine that is busy.
-const WHOLE_TREE: Duration = Duration::from_secs(240);
+const WHOLE_TREE: Duration = Duration::from_secs(480);
 
 /// Extended attributes that Ceph answers and lists nowhere. Not among them: `ceph.caps` and `ceph.client_id`, which are the
 /// client's own.
