@@ -106,4 +106,5 @@ soak: ## the seeded tests again and again with new seeds (SOAK_ROUNDS=20), CephF
 	  WASMOUNT_SEED=$$seed WASMOUNT_KILLS=50 cargo test --release --workspace \
 	    --test two_thousand_keys --test versions --test cache_faults; \
 	  WASMOUNT_SEED=$$seed WASMOUNT_MODEL_CASES=100000 cargo test --release --workspace --test model; \
+	  WASMOUNT_SEED=$$seed WASMOUNT_CASES=5000 cargo test --release --workspace --test coherence; \
 	done

@@ -100,7 +100,8 @@ where
             return Err(error);
         }
         let elapsed = Duration::from_millis(environment.monotonic_ms().saturating_sub(started));
-        let wait = asked.max(backoff(&policy, failures, environment.random()));
+        // In addition: whom a server tells the same time would else come back together, and as often as before.
+        let wait = asked.saturating_add(backoff(&policy, failures, environment.random()));
         if elapsed.saturating_add(wait) > policy.budget {
             return Err(error);
         }

@@ -83,7 +83,7 @@ fn honours_what_the_server_asks() {
     let world = Virtual::default();
     let (result, _) = run(&world, Policy::default(), vec![Error::throttled("slow").retry_after_ms(3000)]);
     assert_eq!(result.unwrap(), 7);
-    assert_eq!(*world.sleeps.borrow(), [3000]);
+    assert_eq!(*world.sleeps.borrow(), [3025], "and half of a first wait of 50 ms");
 }
 
 #[test]

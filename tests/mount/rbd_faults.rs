@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use wasmount_tests::bounded::wait_for;
 use wasmount_tests::ceph::fio::{self, Fio};
-use wasmount_tests::ceph::{Cluster, Modes, Report, Verifier, left_out};
+use wasmount_tests::ceph::{Cluster, Modes, Verifier, left_out};
 use wasmount_tests::mount::Mount;
 use wasmount_tests::prng::Prng;
 

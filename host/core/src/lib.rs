@@ -4,6 +4,7 @@
 //! directories, attributes, numbers, handles, reads with read-ahead. It knows neither the FUSE protocol nor
 //! WebAssembly nor HTTP; what it needs from outside are the small traits in [`ports`].
 
+mod again;
 pub mod blocks;
 mod context;
 pub mod control;

@@ -393,7 +393,7 @@ fn nobody_sees_the_old() {
     let number = |name: &str, default| {
         std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok()).unwrap_or(default)
     };
-    let (seed, cases) = (number("WASMOUNT_SEED", 1), number("WASMOUNT_CASES", 150));
+    let (seed, cases) = (number("WASMOUNT_SEED", 1), number("WASMOUNT_CASES", 500));
     println!("WASMOUNT_SEED={seed} WASMOUNT_CASES={cases}");
     let begun = std::time::Instant::now();
     let mut steps = 0;

@@ -9,6 +9,7 @@ use std::future::ready;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::oneshot;
 use wasmount_core::ports::{BoxFuture, KernelPages};
 use wasmount_types::{Ino, Name};
@@ -28,9 +29,16 @@ impl KernelSide {
         Ok(Self { pages, drops })
     }
 
-    /// What core gets. `takes_pages`: it may store bytes; `has_epochs`: the kernel can be told to look all names up again.
-    pub(crate) fn port(&self, takes_pages: bool, has_epochs: bool) -> Arc<dyn KernelPages> {
-        Arc::new(Port { notes: self.pages.notes(), drops: self.drops.drops(), takes_pages, has_epochs })
+    /// What core gets. `takes_pages`: it may store bytes; `has_epochs`: the kernel can be told to look all names up again; `leaving`: the
+    /// mount is being taken away.
+    pub(crate) fn port(
+        &self,
+        takes_pages: bool,
+        has_epochs: bool,
+        leaving: Arc<AtomicBool>,
+    ) -> Arc<dyn KernelPages> {
+        let (notes, drops) = (self.pages.notes(), self.drops.drops());
+        Arc::new(Port { notes, drops, takes_pages, has_epochs, leaving })
     }
 
     /// Ends them. Waits for the messages that are being written, which are over at the latest with the connection.
@@ -45,6 +53,9 @@ struct Port {
     drops: Arc<Drops<Device>>,
     takes_pages: bool,
     has_epochs: bool,
+    /// Who takes the mount away waits for messages that wait for pages, and all others then wait behind him (`fuse_conn::killsb`). None may be sent by a
+    /// thread that answers READs: these are what it all waits for.
+    leaving: Arc<AtomicBool>,
 }
 
 impl Port {
@@ -52,6 +63,19 @@ impl Port {
     fn send<T>(&self, what: &str, send: impl FnOnce(&Device) -> io::Result<T>) -> Option<T> {
         let sent = send(&*self.drops.kernel()?);
         sent.inspect_err(|error| tracing::debug!(%error, "the kernel did not take {what}")).ok()
+    }
+
+    fn drop_attributes_elsewhere(&self, ino: Ino) -> BoxFuture<'static, bool> {
+        let Some(kernel) = self.drops.kernel() else { return Box::pin(ready(false)) };
+        let (tell, told) = oneshot::channel();
+        let work = move || {
+            // Nobody may be waiting any more.
+            let _ = tell.send(kernel.drop_attributes(ino).unwrap_or(false));
+        };
+        if let Err(error) = std::thread::Builder::new().name("fuse-attributes".to_owned()).spawn(work) {
+            tracing::debug!(%error, "attributes stay known to the kernel until it has unmounted");
+        }
+        Box::pin(async move { told.await.unwrap_or(false) })
     }
 }
 
@@ -71,6 +95,9 @@ impl KernelPages for Port {
     }
 
     fn drop_attributes(&self, ino: Ino) -> BoxFuture<'static, bool> {
+        if self.leaving.load(Ordering::SeqCst) {
+            return self.drop_attributes_elsewhere(ino);
+        }
         let known = self.send("word of changed attributes", |device| device.drop_attributes(ino));
         Box::pin(ready(known.unwrap_or(false)))
     }

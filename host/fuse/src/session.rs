@@ -15,8 +15,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use wasmount_core::FileSystem;
 
 /// So long an unmount by force may take to get from the connection to the mount.
@@ -66,12 +67,15 @@ pub enum MountError {
     },
 }
 
-/// A live mount. Dropping it neither unmounts nor ends it.
+/// A live mount. Dropping it neither unmounts nor ends it. Clones are the same mount.
+#[derive(Clone)]
 pub struct Mounted {
     target: PathBuf,
     device: String,
     backings: Arc<Backings>,
     unanswered: Option<Duration>,
+    /// It is being taken away: see [`Port`](crate::kernel).
+    leaving: Arc<AtomicBool>,
     ended: watch::Receiver<Option<Result<(), String>>>,
 }
 
@@ -112,10 +116,29 @@ impl Mounted {
         if let Some(top) = here.last().filter(|entry| !ours(entry)) {
             return Err(fail(io::Error::other(format!("a {} mount lies on top of it", top.fs_type))));
         }
+        self.leaving.store(true, Ordering::SeqCst);
         match attach::detach(&self.target) {
             Ok(()) | Err(rustix::io::Errno::INVAL) => Ok(()),
             Err(errno) => Err(fail(errno.into())),
         }
+    }
+
+    /// [`unmount`](Self::unmount) on a thread of its own. With the last reference to a mount the kernel waits in there until no message to it is
+    /// under way, and one of these may wait for a page, so for the answer to a READ.
+    ///
+    /// # Errors
+    /// As [`unmount`](Self::unmount).
+    ///
+    /// # Cancellation safety
+    /// It goes on when this is dropped.
+    pub async fn unmounted(&self) -> Result<(), MountError> {
+        let (tell, told) = oneshot::channel();
+        let mounted = self.clone();
+        let thread = std::thread::Builder::new().name("fuse-unmount".to_owned());
+        // Nobody may be waiting any more.
+        let started = thread.spawn(move || drop(tell.send(mounted.unmount())));
+        started.map_err(|cause| MountError::Unmount { target: self.target.clone(), cause })?;
+        told.await.unwrap_or(Ok(()))
     }
 
     /// Waits until the kernel has ended the session: unmounted, by us or by anybody, and used no more.
@@ -193,9 +216,9 @@ fn begin(
         tracing::info!(%error, "reads stay at 128 KiB each, because /sys is not writable here");
     }
     let kernel = KernelSide::start(ours)?;
-    fs.mounted(
-        kernel.port(options.store_pages && unanswered.is_some(), options.keep_names && agreed.has_epochs),
-    );
+    let leaving = Arc::new(AtomicBool::new(false));
+    let takes_pages = options.store_pages && unanswered.is_some();
+    fs.mounted(kernel.port(takes_pages, options.keep_names && agreed.has_epochs, leaving.clone()));
     let (tell, ended) = watch::channel(None);
     let own = device.clone();
     std::thread::Builder::new().name("fuse-session".to_owned()).spawn(move || {
@@ -204,7 +227,7 @@ fn begin(
         // Nobody may be listening any more.
         let _ = tell.send(Some(outcome));
     })?;
-    Ok(Mounted { target: target.to_owned(), device, backings, unanswered, ended })
+    Ok(Mounted { target: target.to_owned(), device, backings, unanswered, leaving, ended })
 }
 
 /// How a session ended: by an unmount, or else why.

@@ -133,13 +133,17 @@ pub(crate) async fn until_end(mounted: &Mounted, signals: &mut Signals) -> anyho
         }
         name = signals.next() => tracing::info!(signal = name, "unmounting"),
     }
-    mounted.unmount()?;
+    let gone = async {
+        mounted.unmounted().await?;
+        // Whatever the session ended with, the mount is gone as wanted.
+        if let Err(error) = mounted.ended().await {
+            tracing::debug!(%error, "the session ended");
+        }
+        anyhow::Ok(())
+    };
     tokio::select! {
-        ended = mounted.ended() => {
-            // Whatever the session ended with, the mount is gone as wanted.
-            if let Err(error) = ended {
-                tracing::debug!(%error, "the session ended");
-            }
+        gone = gone => {
+            gone?;
             tracing::info!("unmounted; done");
         }
         () = tokio::time::sleep(PATIENCE) => {

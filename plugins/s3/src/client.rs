@@ -5,7 +5,7 @@ use crate::failure::{Attempt, Failure};
 use crate::options::Config;
 use wasmount_sdk::http::{Request, Response};
 use wasmount_sdk::sigv4::{Payload, Signer, Unsigned};
-use wasmount_sdk::{ByteRange, Result, RetryAdvice, retry, system};
+use wasmount_sdk::{ByteRange, Error, ErrorKind, Result, RetryAdvice, retry, system};
 
 /// Largest error document that is read.
 const MAX_ERROR: u32 = 64 << 10;
@@ -68,6 +68,15 @@ impl Client {
         retry(retry::Policy::default(), || self.attempt(call)).await
     }
 
+    /// The same until all of the answer is there, which is text of at most so many bytes.
+    ///
+    /// # Errors
+    /// As [`Self::send`], and of [`Response::text`].
+    pub async fn text(&self, call: &Call<'_>, most: u32) -> Result<String> {
+        let attempt = async || self.attempt(call).await?.text(most).await.map_err(broken);
+        retry(retry::Policy::default(), attempt).await
+    }
+
     /// One attempt, and another at once if the credentials were refused and there are others by now.
     async fn attempt(&self, call: &Call<'_>) -> Result<Response> {
         let credentials = &self.credentials;
@@ -92,7 +101,7 @@ impl Client {
         let response = request.send().await?;
         match response.status {
             200 | 206 | 304 => {
-                self.credentials.accepted();
+                self.credentials.accepted(&current);
                 Ok(Ok(response))
             }
             _ => Ok(Err(read_failure(response).await)),
@@ -130,6 +139,14 @@ where
             }
         }
         answer => Ok(answer),
+    }
+}
+
+/// A body that broke off: another request may bring all of it.
+fn broken(error: Error) -> Error {
+    match (error.kind, &error.retry) {
+        (ErrorKind::Unavailable | ErrorKind::TimedOut, RetryAdvice::Never) => error.retry_after_ms(0),
+        _ => error,
     }
 }
 

@@ -73,7 +73,7 @@ impl Failure {
     /// Whether reading the credentials again may help: they were refused, or the answer has no body to say why.
     pub fn doubts_credentials(&self) -> bool {
         match &self.code {
-            Some(_) => self.refuses_credentials(),
+            Some(code) => self.refuses_credentials() && !is_about_time(code),
             None => matches!(self.status, 400 | 401 | 403),
         }
     }
@@ -97,6 +97,10 @@ impl Failure {
             ErrorKind::Throttled => error.advice(RetryAdvice::AfterMs(self.retry_ms.unwrap_or(1000))),
             ErrorKind::Unavailable | ErrorKind::TimedOut => {
                 error.advice(RetryAdvice::AfterMs(self.retry_ms.unwrap_or(0)))
+            }
+            // One of several servers may be the one whose clock is wrong, and each request is signed anew.
+            ErrorKind::Unauthenticated if is_about_time(self.code.as_deref().unwrap_or("")) => {
+                error.blame(Blame::Plugin).advice(RetryAdvice::AfterMs(0))
             }
             // A wrong key or bucket is a matter of the mount's options.
             ErrorKind::Unauthenticated => error.blame(Blame::Plugin),

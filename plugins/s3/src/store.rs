@@ -58,7 +58,7 @@ impl ObjectStore for S3 {
         let url = listing::url(&config.address, &config.location, &request);
         let continuation = request.continuation.as_deref();
         let call = Call { continues: continuation.is_some(), ..Call::new("GET", &url) };
-        let page = self.0.send(&call).await?.text(listing::MAX_BYTES).await?;
+        let page = self.0.text(&call, listing::MAX_BYTES).await?;
         let listed = listing::parse(&page, &config.location, continuation);
         let listed = listed.map_err(|error| error.context(config.title()))?;
         if listed.unreadable > 0 {

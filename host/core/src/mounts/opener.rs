@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use wasmount_types::{Blame, Error, ErrorKind, Ino, MountId, RequestCtx, Retry};
 
 /// How long an operation waits for a mount that is being opened.
@@ -27,6 +28,8 @@ const OPENING_WAIT: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause between two attempts.
 const LAST_PAUSE: Duration = Duration::from_secs(30);
+/// A provider that works for less than this before it asks to be opened again has not recovered: it is opened again after a pause, which doubles.
+const STEADY: Duration = Duration::from_secs(10);
 /// Youngest failure after which an access leads to another attempt.
 const ACCESS_PAUSE: Duration = Duration::from_secs(1);
 
@@ -252,7 +255,7 @@ impl Mount {
     /// Opens the mount and keeps it open; never ends by itself.
     pub(super) async fn keep_open(self: Arc<Self>) {
         let mut pause = FIRST_PAUSE;
-        let mut before = false;
+        let (mut before, mut again) = (false, false);
         loop {
             let reopens = self.reopens.load(Ordering::Relaxed);
             match self.open().await {
@@ -264,7 +267,7 @@ impl Mount {
                     if !self.becomes(State::Ready(opened), reopens) {
                         continue;
                     }
-                    pause = FIRST_PAUSE;
+                    let since = Instant::now();
                     tracing::info!(mount = %self.id, place = %self.place, title = %info.title, "mount is ready");
                     for warning in &info.warnings {
                         tracing::warn!(mount = %self.id, "{warning}");
@@ -275,6 +278,15 @@ impl Mount {
                     }
                     while matches!(*self.state.borrow(), State::Ready(_)) {
                         self.wanted.notified().await;
+                    }
+                    if since.elapsed() >= STEADY {
+                        (pause, again) = (FIRST_PAUSE, false);
+                    } else if self.reopens.load(Ordering::Relaxed) == reopens
+                        && std::mem::replace(&mut again, true)
+                    {
+                        // The provider wants it, not whoever runs the mount; and the first time at once, as sessions do end.
+                        tokio::time::sleep(jittered(pause)).await;
+                        pause = (pause * 2).min(LAST_PAUSE);
                     }
                 }
                 Err(error) => {

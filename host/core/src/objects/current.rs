@@ -4,9 +4,9 @@ use super::known::Known;
 use super::listing::Child;
 use super::names::split;
 use super::{Consistency, ObjectFs};
+use crate::again::asked;
 use crate::inode::FileVersion;
 use crate::ports::HeadOutcome;
-use crate::wait::bounded;
 use std::sync::Arc;
 use wasmount_types::{Error, ErrorKind, Name, ObjectKey, RequestCtx};
 
@@ -38,8 +38,8 @@ impl ObjectFs {
 
     async fn ask_current(&self, ctx: RequestCtx, path: &str, file: &FileVersion) -> Result<(), Error> {
         let at = self.clock.now();
-        let head = self.store.head(ctx, ObjectKey::new(path), file.version.clone());
-        match bounded(&*self.clock, ctx, "checking a file before it is opened", head).await {
+        let head = || self.store.head(ctx, ObjectKey::new(path), file.version.clone());
+        match asked(&*self.clock, ctx, "checking a file before it is opened", head).await {
             // A HEAD knows objects, not names: it does not see a directory that hides the object by now. So it says whether the
             // bytes are the same, and what the name stands for is looked up where they are not.
             Ok(HeadOutcome::Unchanged) => Ok(()),

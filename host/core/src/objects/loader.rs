@@ -3,8 +3,8 @@
 use super::ObjectFs;
 use super::listing::{Listing, Progress};
 use super::names::{Segment, segment};
+use crate::again::asked;
 use crate::ports::{ListPage, ListRequest};
-use crate::wait::bounded;
 use std::sync::Arc;
 use wasmount_types::{Blame, Error, ErrorKind, RequestCtx};
 
@@ -55,7 +55,7 @@ async fn pages(fs: &ObjectFs, prefix: &str, listing: &Arc<Listing>) -> Result<()
         continuation: None,
         limit: listing_caps.page.max(1),
     };
-    let mut empty_pages = 0;
+    let (mut empty_pages, mut again) = (0, false);
     loop {
         // Neither cached nor read by anyone.
         if Arc::strong_count(listing) == 1 {
@@ -63,8 +63,17 @@ async fn pages(fs: &ObjectFs, prefix: &str, listing: &Arc<Listing>) -> Result<()
         }
         let at = fs.clock.now();
         let ctx = RequestCtx::internal(at + fs.request_timeout);
-        let page =
-            bounded(&*fs.clock, ctx, "a page of a listing", fs.store.list(ctx, request.clone())).await?;
+        let page = asked(&*fs.clock, ctx, "a page of a listing", || fs.store.list(ctx, request.clone()));
+        let page = match page.await {
+            Ok(page) => page,
+            // What it was to go on from is not known there any more. Names that come twice are one.
+            Err(error) if error.kind == ErrorKind::Stale && request.continuation.is_some() && !again => {
+                again = true;
+                (request.continuation, request.start_after) = (None, None);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let Progress { entries, advanced } = listing.absorb(&page, at)?;
         if entries > fs.config.directory_entries {
             let message = format!(

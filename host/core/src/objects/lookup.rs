@@ -78,8 +78,7 @@ impl ObjectFs {
         let listed = self.probes.join(&*self.spawn, path, move || async move {
             let at = fs.clock.now();
             let ctx = RequestCtx::internal(at + fs.request_timeout);
-            let child =
-                bounded(&*fs.clock, ctx, "looking up a name", probe(&*fs.store, fs.caps, ctx, &key)).await?;
+            let child = probe(&*fs.clock, &*fs.store, fs.caps, ctx, &key).await?;
             fs.known.set(&key, child.clone().map_or(Known::Absent, Known::Found), at);
             Ok(child.map(|child| Listed { child, at }))
         });

@@ -6,16 +6,20 @@
 
 use super::listing::Child;
 use super::loader::in_circles;
-use crate::ports::{HeadOutcome, ListRequest, ObjectCapabilities, ObjectStore};
+use crate::again::asked;
+use crate::ports::{Clock, HeadOutcome, ListRequest, ObjectCapabilities, ObjectStore};
 use wasmount_types::{Blame, Error, ErrorKind, ObjectKey, RequestCtx};
 
 /// Entries asked for at once: enough to see past the neighbours, little enough to cost nothing.
 const PAGE: u32 = 64;
+/// What it is for, in errors.
+const WHAT: &str = "looking up a name";
 /// Empty pages in a row after which a store is taken to go in circles.
 const MAX_EMPTY_PAGES: usize = 100;
 
 /// What `path` stands for; `None`: nothing.
 pub(super) async fn probe(
+    clock: &dyn Clock,
     store: &dyn ObjectStore,
     caps: ObjectCapabilities,
     ctx: RequestCtx,
@@ -28,11 +32,11 @@ pub(super) async fn probe(
         limit: PAGE.min(caps.listing.page).max(1),
         ..ListRequest::default()
     };
-    let page = match store.list(ctx, request).await {
+    let page = match asked(clock, ctx, WHAT, || store.list(ctx, request.clone())).await {
         Ok(page) => page,
         // Credentials that may read but not list still reach files whose names they know.
         Err(error) if error.kind == ErrorKind::Denied => {
-            return head(store, ctx, path).await?.ok_or(error).map(Some);
+            return head(clock, store, ctx, path).await?.ok_or(error).map(Some);
         }
         Err(error) => return Err(error),
     };
@@ -55,21 +59,26 @@ pub(super) async fn probe(
     if page.next.is_none() || (caps.listing.ordered && last > below.as_str()) {
         return Ok(exact);
     }
-    if any_below(store, ctx, below).await? {
+    if any_below(clock, store, ctx, below).await? {
         return Ok(Some(Child::Directory));
     }
     match exact {
         Some(file) => Ok(Some(file)),
         // Ordered, the object itself would have come before anything else.
         None if caps.listing.ordered && !last.is_empty() => Ok(None),
-        None => head(store, ctx, path).await,
+        None => head(clock, store, ctx, path).await,
     }
 }
 
-async fn any_below(store: &dyn ObjectStore, ctx: RequestCtx, prefix: String) -> Result<bool, Error> {
+async fn any_below(
+    clock: &dyn Clock,
+    store: &dyn ObjectStore,
+    ctx: RequestCtx,
+    prefix: String,
+) -> Result<bool, Error> {
     let mut request = ListRequest { prefix, limit: 1, ..ListRequest::default() };
     for _ in 0..MAX_EMPTY_PAGES {
-        let page = store.list(ctx, request.clone()).await?;
+        let page = asked(clock, ctx, WHAT, || store.list(ctx, request.clone())).await?;
         if !page.objects.is_empty() || !page.prefixes.is_empty() {
             return Ok(true);
         }
@@ -81,8 +90,13 @@ async fn any_below(store: &dyn ObjectStore, ctx: RequestCtx, prefix: String) -> 
     Err(in_circles("the store's listing"))
 }
 
-async fn head(store: &dyn ObjectStore, ctx: RequestCtx, path: &str) -> Result<Option<Child>, Error> {
-    match store.head(ctx, ObjectKey::new(path), None).await {
+async fn head(
+    clock: &dyn Clock,
+    store: &dyn ObjectStore,
+    ctx: RequestCtx,
+    path: &str,
+) -> Result<Option<Child>, Error> {
+    match asked(clock, ctx, WHAT, || store.head(ctx, ObjectKey::new(path), None)).await {
         Ok(HeadOutcome::Found(info)) => Ok(Some(Child::file(&info.object))),
         Ok(HeadOutcome::Unchanged) => {
             let message = "the store answered `unchanged` to a question without a condition";

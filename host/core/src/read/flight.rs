@@ -5,18 +5,15 @@ use super::content::Content;
 use super::file::File;
 use super::source::{Fetched, Wanted};
 use super::stats::add;
+use crate::again::Attempts;
 use crate::ports::ServedFrom;
-use crate::wait::{bounded, jittered};
+use crate::wait::bounded;
 use bytes::Bytes;
-use std::time::Duration;
 use tokio::time::timeout;
 use wasmount_types::{Blame, Error, ErrorKind, RequestCtx, Retry};
 
 /// Bytes after which an attempt counts as progress, and the attempts start again.
 const PROGRESS: u64 = 256 * 1024;
-
-/// Longest pause between two attempts, whatever a store asks for.
-const MAX_PAUSE: Duration = Duration::from_secs(20);
 
 impl File {
     /// Fetches all bytes of a part. Without a grant it waits for memory first.
@@ -27,7 +24,7 @@ impl File {
             Some(grant) => grant,
             None => reading.memory.reserve(&*reading.clock, ctx, content.start, content.end).await?,
         });
-        let mut failures = 0_u32;
+        let mut attempts = Attempts::new(reading.config.attempts, reading.config.retry_pause);
         let mut offered = content.start;
         loop {
             let before = content.filled();
@@ -36,28 +33,17 @@ impl File {
                 break;
             };
             if content.filled() - before >= PROGRESS {
-                failures = 0;
+                attempts.progressed();
             }
-            failures += 1;
-            let again = matches!(error.retry, Retry::AfterMs(_)) && error.kind != ErrorKind::Stale;
-            let pause = self.pause(&error, failures);
-            if !again || failures >= reading.config.attempts || pause >= ctx.remaining(reading.clock.now()) {
+            let Some(pause) = attempts.failed(&error, ctx.remaining(reading.clock.now())) else {
                 return Err(error);
-            }
+            };
             tracing::debug!(key = %self.key, at = content.filled(), %error, "resuming a read");
             add(&reading.counters.fetch_retries, 1);
             tokio::time::sleep(pause).await;
         }
         self.arrived(content);
         Ok(())
-    }
-
-    fn pause(&self, error: &Error, failures: u32) -> Duration {
-        let own = jittered(self.reading.config.retry_pause.saturating_mul(1 << (failures - 1).min(8)));
-        match error.retry {
-            Retry::AfterMs(ms) => own.max(Duration::from_millis(ms.into())).min(MAX_PAUSE),
-            Retry::Never | Retry::Reopen => own,
-        }
     }
 
     /// What the disk has, then one request for each stretch that is missing.

@@ -183,7 +183,13 @@ impl HttpClient {
                 Ok(answer) => break (connection, answer),
                 // The server had closed it; nothing has left, so this is as good as the first attempt.
                 Err(Failed::Io(_)) if reused && !outgoing.has_written() => {}
-                Err(failed) => return Err(from_exchange(target, failed, destination.tls.private_roots)),
+                Err(failed) => {
+                    if reused && matches!(failed, Failed::Io(_)) {
+                        // The server is gone, or what leads to it: the others are worth no more than this one was.
+                        origin.close_idle();
+                    }
+                    return Err(from_exchange(target, failed, destination.tls.private_roots));
+                }
             }
         };
         let Answer { head, request_sent } = answer;

@@ -11,11 +11,16 @@ use crate::limits::NetLimits;
 use crate::policy::ReachPolicy;
 use crate::resolve::Resolver;
 use crate::tls::{Proxy, TlsContext, server_name};
+use rustix::net::sockopt;
 use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use wasmount_types::Result;
+
+/// How long what was sent may go without acknowledgement, in milliseconds (tcp(7)). A server that is gone without a word is noticed when the next
+/// request is sent to it, in time to send it elsewhere.
+const UNACKNOWLEDGED_MS: u32 = 5_000;
 
 /// Where a request goes, and how.
 pub(super) struct Route {
@@ -49,6 +54,9 @@ pub(super) async fn connect(
             stream
         }
     };
+    if let Err(error) = sockopt::set_tcp_user_timeout(&stream, UNACKNOWLEDGED_MS) {
+        tracing::debug!(%error, "TCP_USER_TIMEOUT cannot be set");
+    }
     let socket = if target.https { speak_tls(stream, route, limits).await? } else { Socket::Plain(stream) };
     Ok(Connection::new(socket, counters))
 }

@@ -215,6 +215,13 @@ impl Origin {
         }
     }
 
+    /// Closes the connections that nobody uses.
+    pub(super) fn close_idle(&self) {
+        // Outside the lock.
+        let closed = std::mem::take(&mut *self.idle());
+        drop(closed);
+    }
+
     fn is_young(&self, idle: &Idle) -> bool {
         idle.since.elapsed() < self.keep_for
     }

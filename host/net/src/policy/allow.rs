@@ -126,14 +126,15 @@ pub(crate) fn canonical_host(host: &str) -> String {
 
 /// The IPv4 address inside an IPv6 one that stands for it, else the address itself.
 ///
-/// `::ffff:0:0/96` is v4-mapped (RFC 4291), `64:ff9b::/96` goes through a NAT64 gateway (RFC 6052), `2002::/16` is 6to4
-/// (RFC 3056), `::/96` is the old v4-compatible form; each reaches the IPv4 address it contains.
+/// `::ffff:0:0/96` is v4-mapped (RFC 4291), `::ffff:0:0:0/96` v4-translated (RFC 2765), `64:ff9b::/96` goes through a NAT64 gateway (RFC 6052), as does
+/// what a site takes of `64:ff9b:1::/48` (RFC 8215; mostly a /96), `2002::/16` is 6to4 (RFC 3056), `::/96` is the old v4-compatible form; each reaches the IPv4 address it contains.
 pub(super) fn canonical_ip(ip: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = ip else { return ip };
     let [a, b, c, d, e, f, high, low] = v6.segments();
     let v4 = |high: u16, low: u16| IpAddr::V4(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)));
     match [a, b, c, d, e, f] {
-        [0, 0, 0, 0, 0, 0xffff] | [0x64, 0xff9b, 0, 0, 0, 0] => v4(high, low),
+        [0, 0, 0, 0, 0, 0xffff] | [0, 0, 0, 0, 0xffff, 0] => v4(high, low),
+        [0x64, 0xff9b, 0, 0, 0, 0] | [0x64, 0xff9b, 1, ..] => v4(high, low),
         // `::` and `::1` are addresses of their own.
         [0, 0, 0, 0, 0, 0] if high != 0 => v4(high, low),
         [0x2002, high, low, ..] => v4(high, low),

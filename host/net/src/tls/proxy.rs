@@ -4,7 +4,7 @@
 //! form (RFC 9112, section 3.2.2). The proxy's own address is the operator's choice and not subject to the reach policy.
 //! Behind a proxy it is the proxy that resolves names, so the policy cannot see the addresses of targets: targets written as
 //! addresses are still checked; a name is the proxy's to refuse where the policy has the default set, and otherwise has to be in one of the operator's
-//! rules itself. Names on `NO_PROXY` go direct and are checked as ever.
+//! rules itself. Names on `NO_PROXY` go direct and are checked as ever, and so do link-local addresses.
 
 use crate::policy::{canonical_host, net_contains_text};
 use std::fmt;
@@ -104,7 +104,22 @@ impl ProxySettings {
     pub(crate) fn for_origin(&self, https: bool, host: &str, port: u16) -> Option<&Proxy> {
         let proxy = if https { self.https.as_ref() } else { self.http.as_ref() }?;
         let host = canonical_host(host);
+        if stays_on_link(&host) {
+            return None;
+        }
         (!self.direct.iter().any(|direct| direct.matches(&host, port))).then_some(proxy)
+    }
+}
+
+/// Addresses that mean something else at the proxy than here: those of the machine's own link. Services that hand credentials to whoever asks are there
+/// (169.254.169.254, 169.254.170.2 and .23, fd00:ec2::/32 on AWS), and a proxy would ask its own, or be shown what was sent to ours.
+fn stays_on_link(host: &str) -> bool {
+    match host.parse() {
+        Ok(IpAddr::V4(address)) => address.is_link_local(),
+        Ok(IpAddr::V6(address)) => {
+            address.is_unicast_link_local() || address.segments()[..2] == [0xfd00, 0xec2]
+        }
+        Err(_) => false,
     }
 }
 
@@ -237,6 +252,9 @@ mod tests {
             [("HTTPS", "a.example", true), ("http", "a.example", true), ("tcp", "a.example", false)]
         {
             assert_eq!(settings.is_used(protocol, host, 443), used, "{protocol}");
+        }
+        for link in ["169.254.169.254", "[fe80::1]", "fd00:ec2::23"] {
+            assert_eq!(shown(&settings, false, link, 80), None, "{link}");
         }
         assert!(!settings.is_used("https", "a.internal", 443));
         assert_eq!(shown(&settings, true, "h", 81), None);

@@ -249,7 +249,13 @@ impl Pieces {
     pub(crate) fn charged(&mut self, mut held: Held, budget: &Arc<BufferBudget>) -> Result<Held> {
         if held.charge.is_none() {
             match budget.charge(held.bytes.len()) {
-                Ok(charge) => held.charge = Some(Arc::new(charge)),
+                Ok(charge) => {
+                    // A small part would keep the whole of what it was received with, of which more is charged only if more is taken.
+                    if held.bytes.len() < SMALL {
+                        held.bytes = Bytes::copy_from_slice(&held.bytes);
+                    }
+                    held.charge = Some(Arc::new(charge));
+                }
                 Err(error) => {
                     self.put_back(held);
                     return Err(error);

@@ -10,6 +10,7 @@ use futures::task::noop_waker;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Context;
+use tokio::sync::oneshot;
 use wasmount_core::ports::{BoxFuture, FileEvents, Invalidation, NodeNumber};
 use wasmount_types::{Blame, ByteRange, Error, ErrorKind, Name};
 use wasmtime::component::Accessor;
@@ -125,15 +126,26 @@ impl<T: Send + 'static> wit::HostWithStore<T> for HasGuest {
     ) -> wasmtime::Result<Result<(), WitError>> {
         let (accepted, limit) =
             with(acc, |state| (accept(state, items), state.rights.limits.invalidate_time));
-        let (work, _room) = match accepted {
+        let (work, room) = match accepted {
             Ok(Some(accepted)) => accepted,
             Ok(None) => return Ok(Ok(())),
             Err(error) => return Ok(Err(to_wit(error))),
         };
+        // The work goes on when the guest does not wait for it any more, and takes its room as long.
+        let (tell, told) = oneshot::channel();
+        tokio::spawn(async move {
+            let _room = room;
+            // Nobody may be waiting any more.
+            let _ = tell.send(work.await);
+        });
         let work = async {
-            tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
-                Err(Error::timed_out(Blame::Host, "making the kernel forget what is no longer true"))
-            })
+            match tokio::time::timeout(limit, told).await {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(_)) => Err(Error::new(ErrorKind::Interrupted, Blame::Host, "wasmount is stopping")),
+                Err(_) => {
+                    Err(Error::timed_out(Blame::Host, "making the kernel forget what is no longer true"))
+                }
+            }
         };
         Ok(interruptible(acc, work).await.unwrap_or_else(|stopped| Err(stopped.error())).map_err(to_wit))
     }

@@ -95,8 +95,8 @@ impl Keys {
     }
 
     /// The store has accepted these.
-    pub fn accepted(&self) {
-        self.grace.replace(Grace { worked: true, over: None });
+    pub fn accepted(&self, generations: Generations) {
+        self.grace.borrow_mut().accepted(generations);
     }
 
     /// Reads the files again after the store refused a request, or may have (not `certain`). Whether anything is new, so that it is worth
@@ -108,8 +108,9 @@ impl Keys {
         if self.read_again(refused).await? != refused {
             return Ok(true);
         }
-        let began = system::monotonic_ms();
-        while certain && self.grace.borrow().waits(refused) {
+        let (began, accepted) = (system::monotonic_ms(), self.grace.borrow().accepted);
+        // Who accepts them meanwhile says that it is not the keys: one of several servers does not know them (yet).
+        while certain && self.grace.borrow().waits(refused) && self.grace.borrow().accepted == accepted {
             let before = system::monotonic_ms();
             if before.saturating_sub(began) >= GRACE_MS {
                 self.grace.borrow_mut().is_over(refused);
@@ -141,15 +142,21 @@ impl Keys {
 /// Whether others are worth waiting for when keys are refused.
 #[derive(Debug, Default)]
 struct Grace {
-    /// The store has accepted keys of this mount: it is not the options that are wrong.
-    worked: bool,
+    /// How often the store has accepted keys of this mount. Not never: it is not the options that are wrong.
+    accepted: u64,
     /// These were waited with in vain since.
     over: Option<Generations>,
 }
 
 impl Grace {
+    /// What was waited with in vain is not waited with again, although some server takes it.
+    fn accepted(&mut self, generations: Generations) {
+        self.accepted += 1;
+        self.over.take_if(|over| *over != generations);
+    }
+
     fn waits(&self, refused: Generations) -> bool {
-        self.worked && self.over != Some(refused)
+        self.accepted > 0 && self.over != Some(refused)
     }
 
     fn is_over(&mut self, refused: Generations) {
@@ -192,9 +199,13 @@ mod tests {
         let key = |access| Generations { access, secret: 1, token: None };
         let mut grace = Grace::default();
         assert!(!grace.waits(key(1)), "nothing ever worked");
-        grace = Grace { worked: true, over: None };
+        grace.accepted(key(1));
         assert!(grace.waits(key(1)) && grace.waits(key(2)), "half of a pair may have been replaced");
         grace.is_over(key(1));
         assert!(!grace.waits(key(1)) && grace.waits(key(2)));
+        grace.accepted(key(1));
+        assert!(!grace.waits(key(1)), "by another server");
+        grace.accepted(key(2));
+        assert!(grace.waits(key(1)) && grace.waits(key(2)));
     }
 }

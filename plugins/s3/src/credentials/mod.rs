@@ -114,10 +114,10 @@ impl Credentials {
         })
     }
 
-    /// The store has accepted a request.
-    pub fn accepted(&self) {
-        if let Self::Keys(keys) = self {
-            keys.accepted();
+    /// The store has accepted a request that was signed so.
+    pub fn accepted(&self, current: &Current) {
+        if let (Self::Keys(keys), Current::Keys(clear)) = (self, current) {
+            keys.accepted(clear.generations);
         }
     }
 
