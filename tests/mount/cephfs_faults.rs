@@ -425,9 +425,10 @@ impl Network {
         let network = Self { holder, ours };
         let (name, id) = (format!("wm{number}"), network.holder.id().to_string());
         let ip = |words: &[&str]| run("ip", words);
-        wait_for("a network", HELD_UP, || {
-            ip(&["link", "add", &name, "type", "veth", "peer", "name", "cable", "netns", &id]).ok()
-        })?;
+        // Until `unshare` has done its work, its network is this one, and both ends of the cable would be here.
+        let network_of = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/net")).ok();
+        wait_for("a network", HELD_UP, || (network_of(&id)? != network_of("self")?).then_some(()))?;
+        ip(&["link", "add", &name, "type", "veth", "peer", "name", "cable", "netns", &id])?;
         ip(&["addr", "add", &format!("{}/30", network.ours), "dev", &name])?;
         ip(&["link", "set", &name, "up"])?;
         network.inside(&["addr", "add", &format!("{theirs}/30"), "dev", "cable"])?;

@@ -26,6 +26,8 @@ pub struct RandomMap {
     pub bytes: Vec<u8>,
     /// Weight of each device in an OSD map, in 16.16 fixed point.
     pub weights: Vec<u32>,
+    /// Whether a device that is in weighs anything in its bucket. If none does, devices are found all the same.
+    pub weighs: bool,
 }
 
 /// A step of a rule: operation and arguments as Ceph numbers them.
@@ -114,7 +116,7 @@ impl RandomMap {
             .u8(stable as u8);
         encoder.u32(0).u32(0).u32(0); // no device classes
         write_weight_sets(&mut encoder, dice, shape, &buckets, &algorithms);
-        let weights = (0..devices)
+        let weights: Vec<u32> = (0..devices)
             .map(|_| match dice.below(10) {
                 0 => 0,
                 // Multiples of 1/64, which survive a trip through decimal text.
@@ -122,7 +124,11 @@ impl RandomMap {
                 _ => 0x1_0000,
             })
             .collect();
-        Self { bytes: encoder.finish(), weights }
+        let in_hosts = buckets.iter().filter(|bucket| bucket.kind == 1);
+        let mut devices = in_hosts.flat_map(|host| host.items.iter().zip(&host.weights));
+        let is_in = |device: i32| weights.get(device as usize).is_some_and(|&weight| weight > 0);
+        let weighs = devices.any(|(&device, &weight)| weight > 0 && is_in(device));
+        Self { bytes: encoder.finish(), weights, weighs }
     }
 
     /// The id of the root of a map: it is written last.

@@ -119,6 +119,7 @@ fn readers_do_not_notice() {
     cluster.daemon("osd.1", "kill");
     pause(5);
     cluster.daemon("osd.1", "start");
+    cluster.peered("faults");
     readers.go_round();
     told("osd.1 killed for 5 s");
 
@@ -127,6 +128,8 @@ fn readers_do_not_notice() {
     readers.go_round();
     told("osd.2 restarted");
 
+    // OSDs that have just come cannot agree about their placement groups without a monitor.
+    cluster.peered("faults");
     cluster.daemon("mon.a", "kill");
     pause(2);
     readers.go_round();

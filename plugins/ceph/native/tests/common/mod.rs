@@ -7,10 +7,12 @@ pub mod observer;
 pub mod proxy;
 
 use bytes::Bytes;
+use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use wasmount_ceph::auth::{Key, keyring};
 use wasmount_ceph::mon::parse_mon_host;
@@ -102,6 +104,31 @@ impl Cluster {
     /// Starts, stops or kills a daemon.
     pub fn daemon(&self, name: &str, action: &str) {
         succeed(Command::new(script()).arg("daemon").arg(self.dir.path()).args([name, action]));
+    }
+
+    /// Waits until all OSDs are up and have agreed about all placement groups of a pool.
+    pub fn peered(&self, pool: &str) {
+        let json = |words: &[&str]| -> Value { serde_json::from_str(&self.run(words)).unwrap() };
+        let begin = Instant::now();
+        let wait_for = |agreed: &dyn Fn() -> bool| {
+            while !agreed() {
+                assert!(begin.elapsed() < Duration::from_millis(DEADLINE_MS), "the OSDs do not agree");
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        };
+        let osds = || json(&["ceph", "osd", "stat", "-f", "json"]);
+        wait_for(&|| osds()["num_up_osds"] == osds()["num_osds"]);
+        let epoch = osds()["epoch"].as_u64();
+        let groups = json(&["ceph", "pg", "ls-by-pool", pool, "-f", "json"]);
+        for group in groups["pg_stats"].as_array().unwrap() {
+            let id = group["pgid"].as_str().unwrap();
+            // What the OSD that leads it says itself: the list above is seconds old.
+            wait_for(&|| {
+                let group = json(&["ceph", "pg", id, "query", "-f", "json"]);
+                let active = group["state"].as_str().is_some_and(|state| state.starts_with("active"));
+                active && group["epoch"].as_u64() >= epoch
+            });
+        }
     }
 
     /// A file in the cluster's directory.
