@@ -106,28 +106,26 @@ impl Cluster {
         succeed(Command::new(script()).arg("daemon").arg(self.dir.path()).args([name, action]));
     }
 
-    /// Waits until all OSDs are up and have agreed about all placement groups of a pool.
+    /// Waits until all OSDs are up and have agreed about all placement groups of a pool that somebody reads from: an OSD
+    /// reports a group when its numbers change.
     pub fn peered(&self, pool: &str) {
         let json = |words: &[&str]| -> Value { serde_json::from_str(&self.run(words)).unwrap() };
+        // Ceph 16 writes some numbers as text.
+        let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
         let begin = Instant::now();
-        let wait_for = |agreed: &dyn Fn() -> bool| {
-            while !agreed() {
-                assert!(begin.elapsed() < Duration::from_millis(DEADLINE_MS), "the OSDs do not agree");
-                std::thread::sleep(Duration::from_millis(200));
-            }
-        };
-        let osds = || json(&["ceph", "osd", "stat", "-f", "json"]);
-        wait_for(&|| osds()["num_up_osds"] == osds()["num_osds"]);
-        let epoch = osds()["epoch"].as_u64();
-        let groups = json(&["ceph", "pg", "ls-by-pool", pool, "-f", "json"]);
-        for group in groups["pg_stats"].as_array().unwrap() {
-            let id = group["pgid"].as_str().unwrap();
-            // What the OSD that leads it says itself: the list above is seconds old.
-            wait_for(&|| {
-                let group = json(&["ceph", "pg", id, "query", "-f", "json"]);
+        loop {
+            let osds = json(&["ceph", "osd", "stat", "-f", "json"]);
+            let groups = json(&["ceph", "pg", "ls-by-pool", pool, "-f", "json"]);
+            let groups = groups["pg_stats"].as_array().unwrap();
+            let agreed = |group: &Value| {
                 let active = group["state"].as_str().is_some_and(|state| state.starts_with("active"));
-                active && group["epoch"].as_u64() >= epoch
-            });
+                active && number(&group["reported_epoch"]) >= number(&osds["epoch"])
+            };
+            if osds["num_up_osds"] == osds["num_osds"] && groups.iter().all(agreed) {
+                return;
+            }
+            assert!(begin.elapsed() < Duration::from_millis(DEADLINE_MS), "no agreement: {osds} {groups:?}");
+            std::thread::sleep(Duration::from_millis(500));
         }
     }
 
