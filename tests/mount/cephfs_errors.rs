@@ -75,7 +75,8 @@ fn a_user_that_may_see_the_names_and_not_the_bytes_is_told_so() -> Result<()> {
     let launch = cluster.launch_files_anonymous("/tst1", scratch.path())?;
     let mount = launch.option("id", "names").option("key", &key).start()?;
     assert_eq!(names(mount.target())??, ["hello", "home"]);
-    ensure!(read(mount.path("hello"))?.is_err(), "there is no capability for the pool");
+    let log = || format!("the log:\n{}", mount.log().text());
+    ensure!(read(mount.path("hello")).with_context(log)?.is_err(), "there is no capability for the pool");
     mount.log().wait_for(&["client.names", "pool", "ceph fs authorize"], SOON)?;
     Ok(())
 }

@@ -236,6 +236,14 @@ impl Shared {
         }
     }
 
+    /// Sees to another ticket for a service, and keeps the one there is until then: tickets hold the capabilities that the user had when they
+    /// were made.
+    pub(super) fn renew(&mut self, service: u32) {
+        if let Some(ticket) = self.tickets.get_mut(&service) {
+            ticket.renew_at = 0;
+        }
+    }
+
     /// The wanted services, one bit each.
     fn wanted(&self) -> impl Iterator<Item = u32> + use<> {
         let services = self.services;

@@ -114,6 +114,23 @@ fn what_becomes_of_one_connection_does_not_disturb_another() {
 }
 
 #[test]
+fn a_user_whom_a_service_knows_and_does_not_let_in() {
+    let mut cluster = Cluster::new(key(KeyType::Aes256k, 1));
+    let client = admin(&cluster.user);
+    cluster.authenticate(&mut client.monitor(), at(0)).unwrap();
+    cluster.has_caps = false;
+    let refused = cluster.authorize(&mut client.service(OSD), at(1)).unwrap_err();
+    assert!(refused.to_string().contains("ceph auth get client.admin"), "{refused}");
+    assert!(!refused.is_permanent() && client.has_ticket(OSD, at(1)), "the ticket is good");
+    // With the next one it has the capabilities that it may have got meanwhile.
+    let request = client.renewal(at(2), &mut Counting(0)).unwrap();
+    client.renewed(0, &cluster.renew(&request), at(2)).unwrap();
+    assert_eq!(client.renewal(at(20_000), &mut Counting(0)), None);
+    cluster.has_caps = true;
+    cluster.authorize(&mut client.service(OSD), at(20_001)).unwrap();
+}
+
+#[test]
 fn tickets_are_renewed_before_they_end() {
     let mut cluster = Cluster::new(key(KeyType::Aes256k, 1));
     let client = admin(&cluster.user);

@@ -77,6 +77,17 @@ pub enum AuthError {
         /// `osd`.
         service: &'static str,
     },
+    /// The service has read the ticket and knows who this is, and lets nobody in who has no capabilities there. Older OSDs (Ceph 16) let such
+    /// users in, and refuse each request.
+    #[error(
+        "the {service} service does not let user {entity} in: it has no {service} capabilities; see `ceph auth get {entity}`"
+    )]
+    NoCaps {
+        /// `osd`.
+        service: &'static str,
+        /// `client.admin`.
+        entity: String,
+    },
     /// Something encrypted cannot be decrypted, or a proof is wrong: both sides do not have the same secret.
     #[error("{what} cannot be verified: the peer does not have the key it should have")]
     Unverified {
@@ -108,6 +119,7 @@ impl AuthError {
             | Self::Superseded
             | Self::NoTicket { .. }
             | Self::TicketRefused { .. }
+            | Self::NoCaps { .. }
             | Self::Protocol(_)
             | Self::Decode(_) => false,
         }

@@ -58,6 +58,11 @@ impl Authenticator for ServiceAuthenticator {
             return error;
         }
         match (result.saturating_neg(), self.authorizer.take()) {
+            // Only who could read the ticket sends a challenge.
+            (EACCES, Some(_)) if self.challenged => {
+                shared.renew(self.service);
+                AuthError::NoCaps { service: service_name(self.service), entity: shared.entity.clone() }
+            }
             (EACCES, Some(authorizer)) => {
                 shared.refused(self.service, authorizer.ticket());
                 AuthError::TicketRefused { service: service_name(self.service) }

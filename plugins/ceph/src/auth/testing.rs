@@ -45,6 +45,8 @@ pub(crate) struct Cluster {
     pub(crate) user: Key,
     /// Encrypts what is for the services only. Replacing it makes all tickets worthless.
     pub(crate) rotating: Key,
+    /// Whether the service lets the user in.
+    pub(crate) has_caps: bool,
     /// Seconds.
     pub(crate) session_validity: u32,
     /// Seconds.
@@ -62,6 +64,7 @@ impl Cluster {
         Self {
             user,
             rotating: key(session_type, 200),
+            has_caps: true,
             session_validity: 72 * 3600,
             ticket_validity: 3600,
             session_type,
@@ -171,6 +174,9 @@ impl Cluster {
         let (_, _, again, answer) =
             self.read_authorizer(&mut Decoder::new("authorizer", &second), osd).unwrap();
         assert_eq!((again, answer), (nonce, Some(CHALLENGE.wrapping_add(1))));
+        if !self.has_caps {
+            return Err(client.bad_method(-13, &[METHOD_CEPHX], &[1, 2]));
+        }
         let reply = session_key.seal(Usage::AuthorizeReply, &mut self.entropy, |e| {
             e.u8(2).u64(nonce.wrapping_add(1)).blob([8; 40]);
         });

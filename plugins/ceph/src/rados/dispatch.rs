@@ -5,6 +5,7 @@ use super::action::{Action, Level, LinkId};
 use super::cluster::Cluster;
 use super::links::{Daemon, Link, LinkAuthenticator};
 use super::objecter;
+use crate::auth::AuthError;
 use crate::mon::{LinkFailure, MonAction, MonError, Repeat};
 use crate::msgr::{self, AeadFactory, Connection, ConnectionError, Message, Policy};
 use crate::osd::{MapMessage, kind};
@@ -256,12 +257,16 @@ impl<P: Payload, F: AeadFactory + Clone> Cluster<P, F> {
             Daemon::Monitor(link) => self.monitors.failed(link, failure, now, &mut *self.entropy),
             Daemon::Peer(peer) => self.peer_lost(peer, link.connection, failure, now),
             Daemon::Osd(osd) => {
+                let denied = matches!(&failure, LinkFailure::Auth(AuthError::NoCaps { .. }));
                 let reason = match failure {
                     LinkFailure::Auth(error) => error.to_string(),
                     LinkFailure::Broken(reason) => reason,
                 };
                 let text = format!("connection to osd.{osd} ended: {reason}");
                 self.actions.push_back(Action::Log { level: Level::Info, text });
+                if denied {
+                    self.objecter.denied(osd);
+                }
                 self.objecter.lost(osd, &reason, now);
             }
         }

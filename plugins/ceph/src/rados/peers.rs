@@ -36,7 +36,7 @@ struct Peer<P, F: AeadFactory> {
     forgotten: bool,
     /// Failed connections since its last message.
     failures: u32,
-    /// Tickets refused in succession.
+    /// Tickets or users refused in succession.
     refusals: u32,
     /// Why the last connection failed, as far as that was told.
     told: Option<String>,
@@ -204,7 +204,9 @@ impl<P: Payload, F: AeadFactory + Clone> Cluster<P, F> {
         connection.disconnected();
         peer.failures = peer.failures.saturating_add(1);
         peer.refusals = match &failure {
-            LinkFailure::Auth(AuthError::TicketRefused { .. }) => peer.refusals.saturating_add(1),
+            LinkFailure::Auth(AuthError::TicketRefused { .. } | AuthError::NoCaps { .. }) => {
+                peer.refusals.saturating_add(1)
+            }
             LinkFailure::Auth(_) | LinkFailure::Broken(_) => 0,
         };
         let (reason, permanent) = match failure {

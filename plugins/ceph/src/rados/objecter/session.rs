@@ -5,6 +5,7 @@ use super::{Event, Limits, Objecter, Tid};
 use crate::msgr::Message;
 use crate::osd::{Backoff, Request, kind};
 use crate::payload::Payload;
+use crate::rados::error::RadosError;
 use crate::time::Now;
 use crate::types::EntityAddr;
 use std::collections::BTreeSet;
@@ -144,6 +145,14 @@ impl<P: Payload> Objecter<P> {
         session.link = Link::Ready;
         session.reason.clear();
         self.pump(osd, now);
+    }
+
+    /// An OSD does not let the user in: no request to it can succeed.
+    pub(in crate::rados) fn denied(&mut self, osd: i32) {
+        let Some(session) = self.sessions.get(&osd) else { return };
+        for tid in session.queued.union(&session.sent).copied().collect::<Vec<_>>() {
+            self.finish(tid, Err(RadosError::Denied));
+        }
     }
 
     /// The connection to an OSD has failed. What it had is sent again over the next one.

@@ -114,3 +114,20 @@ fn limits_hold_requests_back_in_order() {
     assert_eq!(world.sent.len(), 1, "but alone it goes");
     assert_eq!(world.sent[0].1.tid, 5);
 }
+
+#[test]
+fn who_is_not_let_in_is_told_so_at_once() {
+    let mut world = World::with_limits(Some("base"), Limits { requests: 1, bytes: 10 });
+    let object = world.object_of(2);
+    let (sent, queued) = (world.read(&object), world.read(&object));
+    world.objecter.denied(2);
+    world.objecter.lost(2, "no capabilities", world.now);
+    world.settle();
+    for op in [sent, queued] {
+        assert!(world.done.iter().any(|(done, result)| *done == op && *result == Err(RadosError::Denied)));
+    }
+    assert!(world.objecter.sessions.is_empty(), "nobody waits for it");
+    world.connecting.clear();
+    world.read(&object);
+    assert_eq!(world.connecting, [2], "the user may have been given capabilities");
+}
