@@ -59,7 +59,7 @@ image-context:
 # CRUSH against crushtool and another implementation: a workspace of its own, as that one brings much with it.
 oracle:
 	@if [ "$${WASMOUNT_WITHOUT_CEPH:-}" = 1 ]; then echo "left out: WASMOUNT_WITHOUT_CEPH=1"; \
-	else cd tests/oracle && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/oracle cargo test; fi
+	else cd tests/oracle && PROPTEST_RNG_SEED=$${PROPTEST_RNG_SEED:-1} CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/oracle cargo test; fi
 
 test-ceph20: ## RBD and CephFS again, against Ceph 20 with its new keys, out of a chroot
 	@./tests/tools/install.sh test-ceph20
@@ -107,4 +107,5 @@ soak: ## the seeded tests again and again with new seeds (SOAK_ROUNDS=20), CephF
 	    --test two_thousand_keys --test versions --test cache_faults; \
 	  WASMOUNT_SEED=$$seed WASMOUNT_MODEL_CASES=100000 cargo test --release --workspace --test model; \
 	  WASMOUNT_SEED=$$seed WASMOUNT_CASES=5000 cargo test --release --workspace --test coherence; \
+	  WASMOUNT_SEED=$$seed PROPTEST_RNG_SEED=$$seed cargo test --release --workspace --lib; \
 	done

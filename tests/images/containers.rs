@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use wasmount_tests::bounded::{names, read};
+use wasmount_tests::bounded::{SOON, names, read, wait_for};
 use wasmount_tests::ceph::{self, Cluster, Setup};
 use wasmount_tests::containers::{Container, Containers, Image, Node, Rights, left_out};
 use wasmount_tests::fluid::{documents, manifests, render};
@@ -103,7 +103,8 @@ fn says_what_is_given_up(container: &Container<'_>, rights: Rights) -> Result<()
 
 fn probes_agree(container: &Container<'_>) -> Result<()> {
     for probe in ["live", "ready"] {
-        container.exec(&["wasmount", "probe", probe]).with_context(|| format!("probe {probe}"))?;
+        let passes = || container.exec(&["wasmount", "probe", probe]).ok();
+        wait_for(&format!("probe {probe} passes"), SOON, passes)?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
-use wasmount_tests::bounded::{RECOVERY, SOON, names, read};
+use wasmount_tests::bounded::{RECOVERY, SOON, names, read, within};
 use wasmount_tests::ceph::{Cluster, Setup, Tree, left_out};
 use wasmount_tests::minio::free_port;
 use wasmount_tests::mount::{Launch, Mount};
@@ -35,9 +35,10 @@ fn refused(source: &str, options: &[(&str, &str)], words: &[&str]) -> Result<Fai
         launch = launch.long_option(name, value);
     }
     let mount = launch.start()?;
-    let line = mount.log().wait_for(words, SOON).with_context(|| format!("{source} with {options:?}"))?;
+    let line = mount.log().wait_for(words, RECOVERY).with_context(|| format!("{source} with {options:?}"))?;
     ensure!(line.len() < LONGEST, "no sentence but a story: {line}");
-    let answer = names(mount.target())?;
+    let root = mount.target().to_owned();
+    let answer = within("list what is refused", RECOVERY, move || std::fs::read_dir(root).map(drop))?;
     ensure!(answer.is_err(), "{source} lists {answer:?}");
     Ok(Failing { mount, _scratch: scratch })
 }

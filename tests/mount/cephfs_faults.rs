@@ -396,7 +396,8 @@ fn a_plugin_that_wants_more_memory_than_it_gets_and_dies() -> Result<()> {
             Ok(all) => ensure!(all == HEAVY.0, "{all} entries are listed"),
             Err(error) => ensure!(error.raw_os_error() == Some(5), "{error}; the log:\n{}", log.text()),
         }
-        ensure!(deaths(&log) > before, "it was not too much; the log:\n{}", log.text());
+        wait_for("a death is told", HELD_UP, || (deaths(&log) > before).then_some(()))
+            .with_context(|| format!("it was not too much; the log:\n{}", log.text()))?;
         eprintln!("it died {} times within {:?}", deaths(&log) - before, begin.elapsed());
         // What nobody changes is read on by the next instance at once.
         watched.verifier.wait_progress(AFTER_EVICTION)?;

@@ -111,7 +111,7 @@ fn a_server_that_goes_away_and_comes_back() -> Result<()> {
     assert!(read(mount.path("second"))?.is_err(), "nobody can have read that");
     // The root must answer at once, or Fluid and kubelet take the whole mount for dead.
     let root = mount.target().to_path_buf();
-    within("stat of the root", std::time::Duration::from_secs(2), move || std::fs::metadata(root))??;
+    within("stat of the root", std::time::Duration::from_secs(5), move || std::fs::metadata(root))??;
     assert!(mount.process.ended().is_none());
 
     minio.resume()?;

@@ -65,7 +65,7 @@ fn misdeeds_fail_in_time_and_the_next_operation_works() -> Result<()> {
         let (result, time) = head(&mount, name)?;
         let errno = result.err().with_context(|| format!("{name} succeeded"))?;
         assert!(errnos.contains(&errno), "{name}: errno {errno}, one of {errnos:?} expected");
-        assert!(time < DEADLINE + Duration::from_secs(2), "{name} took {time:?}");
+        assert!(time < DEADLINE + Duration::from_secs(15), "{name} took {time:?}");
         // A file of its own each time: one that was read before would come from the kernel's cache.
         let (next, time) = head(&mount, &format!("after-{name}"))?;
         assert_eq!(next, Ok(4096), "the operation after {name}");

@@ -87,15 +87,15 @@ fn a_broken_config_ends_with_an_error_that_names_the_file() -> Result<()> {
     Ok(())
 }
 
-/// States (`proc_pid_stat(5)`) of the children of a process.
-fn children(parent: u32) -> Vec<char> {
+/// Children of a process, and their states (`proc_pid_stat(5)`).
+fn children(parent: u32) -> Vec<(i32, char)> {
     let stat = |pid: &str| {
         let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The name may have anything in it.
         let (_, rest) = text.rsplit_once(") ")?;
         let mut fields = rest.split(' ');
         let (state, of) = (fields.next()?.chars().next()?, fields.next()?.parse::<u32>().ok()?);
-        (of == parent).then_some(state)
+        (of == parent).then_some((pid.parse().ok()?, state))
     };
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| stat(&entry.file_name().to_string_lossy())).collect()
@@ -108,13 +108,17 @@ fn as_the_first_process_of_a_container_it_takes_note_of_orphans() -> Result<()> 
     // `unshare` waits for it.
     let own = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", mount.process.id()))?;
     let first: u32 = own.trim().parse()?;
-    // Somebody runs a command in the container, which leaves two behind: one has ended at once, the other ends soon.
-    let command = "(true &) ; (sleep 0.3 &) ; exit 0";
+    // Somebody runs a command in the container, which leaves two behind: one has ended at once, the other ends later.
+    let command = "(true &) ; (sleep 600 &) ; exit 0";
     let ran = std::process::Command::new("nsenter")
         .args(["--pid", "--target", &first.to_string(), "sh", "-c", command])
         .status()?;
     assert!(ran.success());
-    wait_for("it has got the one that still runs", SOON, || children(first).contains(&'S').then_some(()))?;
+    let orphan = wait_for("it has got the one that still runs", SOON, || {
+        children(first).into_iter().find_map(|(pid, state)| (state == 'S').then_some(pid))
+    })?;
+    let orphan = rustix::process::Pid::from_raw(orphan).ok_or_else(|| anyhow::anyhow!("a process id"))?;
+    rustix::process::kill_process(orphan, Signal::KILL)?;
     wait_for("nobody is left, dead or alive", SOON, || children(first).is_empty().then_some(()))?;
     // Without a handler of its own the first process of a container would not even notice.
     let pid = i32::try_from(first).ok().and_then(rustix::process::Pid::from_raw);

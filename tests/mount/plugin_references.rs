@@ -130,7 +130,7 @@ fn servers_that_hang_do_not_keep_known_plugins_from_being_used_and_are_waited_fo
     })?;
     let took = began.elapsed();
     // 15 s for a registry that accepts and says nothing.
-    assert!((15..27).contains(&took.as_secs()), "one after the other they would take 30 s: {took:?}");
+    assert!((15..30).contains(&took.as_secs()), "one after the other they would take 30 s: {took:?}");
     assert_eq!(mount.log().lines_with(&["plugin is loaded"]).len(), 2);
     reads(&mount)
 }

@@ -61,7 +61,7 @@ def mounted():
                 break
             time.sleep(0.1)
         client.send_signal(signal.SIGTERM)
-        client.wait(30)
+        client.wait(120)
     os.rmdir(mnt)
 
 

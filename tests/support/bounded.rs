@@ -12,20 +12,23 @@ pub const SOON: Duration = Duration::from_secs(30);
 /// How long a test waits for a mount to recover by itself once the cause of its failure is gone.
 pub const RECOVERY: Duration = Duration::from_secs(90);
 
-/// Polls until `ready` returns `Some`, and returns what it found.
+/// Polls until `ready` returns `Some`, and returns what it found. Time in which the machine stands still does not count.
 ///
 /// # Errors
 /// When `bound` has passed; the message names `what`.
 pub fn wait_for<T>(what: &str, bound: Duration, mut ready: impl FnMut() -> Option<T>) -> Result<T> {
-    let start = Instant::now();
+    const PAUSE: Duration = Duration::from_millis(20);
+    let (start, mut stood_still) = (Instant::now(), Duration::ZERO);
     loop {
         if let Some(found) = ready() {
             return Ok(found);
         }
-        if start.elapsed() > bound {
+        if start.elapsed().saturating_sub(stood_still) > bound {
             bail!("{what}: not within {bound:?}");
         }
-        std::thread::sleep(Duration::from_millis(20));
+        let pause = Instant::now();
+        std::thread::sleep(PAUSE);
+        stood_still += pause.elapsed().saturating_sub(5 * PAUSE);
     }
 }
 

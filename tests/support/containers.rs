@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::bounded::{SOON, wait_for};
+use crate::bounded::{RECOVERY, SOON, wait_for};
 use crate::paths;
 
 /// Which of the two images.
@@ -338,7 +338,7 @@ impl Container<'_> {
     /// When none comes; the message carries the log.
     pub fn wait_mounted(&self, path: &str) -> Result<()> {
         let target = self.node.path(path);
-        let mounted = wait_for("the mount on the node", SOON, || {
+        let mounted = wait_for("the mount on the node", RECOVERY, || {
             let found = crate::mountinfo::at(&target).is_ok_and(|entries| !entries.is_empty());
             if found { Some(true) } else { self.exit_code().map(|_| false) }
         });

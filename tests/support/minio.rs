@@ -1,5 +1,6 @@
 //! A real MinIO on 127.0.0.1.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
@@ -146,13 +147,21 @@ impl Minio {
     }
 }
 
-/// A port that nobody listens on at this moment.
+/// A port that nobody listens on at this moment, and that nobody gets for a connection between a server's stop and its start: above those
+/// of Ceph clusters (`tests/servers/ceph`), and below Linux' `ip_local_port_range`.
 ///
 /// # Errors
 /// When the machine has none.
 pub fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("find a free port")?;
-    Ok(listener.local_addr()?.port())
+    let mut state = RandomState::new().build_hasher().finish();
+    for _ in 0..200 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let port = 30_300 + u16::try_from((state >> 33) % 2_400)?;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port is free")
 }
 
 #[cfg(test)]

@@ -116,7 +116,8 @@ impl Launch {
     }
 
     /// Compiled code is the same for all tests, and to compile a plugin takes seconds.
-    fn shared_state(self) -> Self {
+    #[must_use]
+    pub fn shared_state(self) -> Self {
         self.replace_arg("--state-dir", paths::state())
     }
 

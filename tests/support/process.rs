@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -12,13 +12,24 @@ use rustix::process::{Pid, Signal, kill_process};
 /// Everything a process has written to its standard output and standard error so far.
 #[derive(Debug, Clone, Default)]
 pub struct Log {
-    shared: Arc<(Mutex<String>, Condvar)>,
+    shared: Arc<(Mutex<Written>, Condvar)>,
+}
+
+#[derive(Debug, Default)]
+struct Written {
+    text: String,
+    /// Pipes that have not been read to their end.
+    open: usize,
 }
 
 impl Log {
+    fn lock(&self) -> MutexGuard<'_, Written> {
+        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The text so far.
     pub fn text(&self) -> String {
-        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().text.clone()
     }
 
     /// The lines so far that contain every one of `parts`, ignoring case.
@@ -45,22 +56,29 @@ impl Log {
             if start.elapsed() > bound {
                 bail!("no line of the log names {parts:?} within {bound:?}; the log:\n{}", self.text());
             }
-            let guard = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner);
-            drop(self.shared.1.wait_timeout(guard, Duration::from_millis(100)));
+            drop(self.shared.1.wait_timeout(self.lock(), Duration::from_millis(100)));
         }
     }
 
     fn follow(&self, mut from: impl Read + Send + 'static) {
-        let shared = Arc::clone(&self.shared);
+        self.lock().open += 1;
+        let log = self.clone();
         std::thread::spawn(move || {
             let mut chunk = [0_u8; 8192];
             while let Ok(len) = from.read(&mut chunk) {
                 let Some(bytes) = chunk.get(..len).filter(|bytes| !bytes.is_empty()) else { break };
-                let text = String::from_utf8_lossy(bytes);
-                shared.0.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
-                shared.1.notify_all();
+                log.lock().text.push_str(&String::from_utf8_lossy(bytes));
+                log.shared.1.notify_all();
             }
+            log.lock().open -= 1;
+            log.shared.1.notify_all();
         });
+    }
+
+    /// Waits until all that an ended process has written is here. Whoever inherited its pipes may hold them open, so not for long.
+    fn drained(&self) {
+        let open = |written: &mut Written| written.open > 0;
+        drop(self.shared.1.wait_timeout_while(self.lock(), Duration::from_secs(3), open));
     }
 }
 
@@ -118,6 +136,9 @@ impl Process {
     pub fn ended(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() {
             self.status = self.child.try_wait().ok().flatten();
+            if self.status.is_some() {
+                self.log.drained();
+            }
         }
         self.status
     }
@@ -154,6 +175,7 @@ impl Process {
         self.signal(Signal::KILL);
         if self.status.is_none() {
             self.status = self.child.wait().ok();
+            self.log.drained();
         }
     }
 }

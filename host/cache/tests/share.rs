@@ -159,7 +159,14 @@ fn what_any_of_them_has_open_is_not_evicted() {
         one.offer(&*file, &key, 0, size, 1 << 20);
         one.flush();
     }
-    eventually("evicted", || one.stats().evicted_files > 3);
+    let mut more = 40..;
+    eventually("evicted", || {
+        let key = format!("{}", more.next().unwrap());
+        let file = one.open(&key, size);
+        one.offer(&*file, &key, 0, size, 1 << 20);
+        one.flush();
+        one.stats().evicted_files > 3
+    });
     let file = one.open("held", size);
     assert!(one.read(&*file, "held", 0, size));
     drop(fd);
@@ -208,7 +215,11 @@ fn killed_at_any_moment_nothing_is_wrong_and_what_was_there_is_there() {
     let mut dice = Dice::new();
     let mut kept = 0;
     let mut done = std::collections::BTreeMap::new();
-    for round in 0..rounds {
+    for round in 0.. {
+        if round >= rounds && kept > 0 {
+            break;
+        }
+        assert!(round < rounds + 20, "no object was ever finished: the test tests nothing");
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child", "--ignored", "--nocapture"])
             .env(CHILD, format!("{}|{}", dir.display(), dice.next()))
@@ -218,7 +229,9 @@ fn killed_at_any_moment_nothing_is_wrong_and_what_was_there_is_there() {
             .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let reader = std::thread::spawn(move || output.lines().map_while(Result::ok).collect::<Vec<_>>());
-        std::thread::sleep(Duration::from_millis(60 + dice.below(240)));
+        // A slow machine gets longer.
+        let longer = (round + 1).saturating_sub(rounds) * 500;
+        std::thread::sleep(Duration::from_millis(60 + dice.below(240) + longer));
         child.kill().unwrap();
         child.wait().unwrap();
         for line in reader.join().unwrap() {
@@ -253,5 +266,4 @@ fn killed_at_any_moment_nothing_is_wrong_and_what_was_there_is_there() {
         }
         assert_eq!(lab.stats().damaged_pages, 0, "a killed process damages nothing, round {round}");
     }
-    assert!(kept > 0, "no object was ever finished: the test tests nothing");
 }

@@ -103,7 +103,7 @@ fn a_killed_process_with_a_message_under_way_is_gone_in_time() {
         .unwrap();
     let mut victim = Victim { process, target: target.clone() };
     let path = target.join("dir-0/file-0");
-    eventually("a mount", Duration::from_secs(10), || fs::metadata(&path).is_ok());
+    eventually("a mount", ENDED, || fs::metadata(&path).is_ok());
     let reader = thread::spawn(move || fs::read(path).map(|bytes| bytes.len() as u64));
     let id = victim.process.id();
     eventually("a message that waits for the page", DEADLINE, || state(id, "fuse-pages") == Some('D'));

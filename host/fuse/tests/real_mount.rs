@@ -202,7 +202,7 @@ fn a_hanging_request_is_answered_by_its_deadline_and_the_mount_lives() {
     let error = fs::read(fixture.path("hang")).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(110), "ETIMEDOUT: {error}");
     // The kernel may read ahead and then once more for the reader.
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
     assert_eq!(fs::metadata(fixture.path("big")).unwrap().len(), BIG_SIZE);
 }
 

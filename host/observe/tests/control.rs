@@ -4,7 +4,7 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use support::{Paths, SPACED, ctx, read};
 use wasmount_core::FileSystem;
@@ -170,16 +170,15 @@ async fn operations_of_many_threads_all_reach_the_log() {
     const EACH: u64 = 2000;
     let mount = Arc::new(mount());
     let log = mount.open("accesslog").await;
-    let running = Arc::new(AtomicU64::new(THREADS));
-    for thread in 0..THREADS {
-        let (observer, running) = (mount.observer.clone(), running.clone());
+    let writer = |thread: u64| {
+        let observer = mount.observer.clone();
         std::thread::spawn(move || {
             for n in 0..EACH {
                 observer.finished(&read(Ino(1000 + thread * EACH + n), ServedFrom::Memory, Duration::ZERO));
             }
-            running.fetch_sub(1, Ordering::SeqCst);
-        });
-    }
+        })
+    };
+    let writers: Vec<_> = (0..THREADS).map(writer).collect();
     // All of them together are less than a reader's queue holds, so nothing may be lost however slowly this reads.
     let mut seen = std::collections::BTreeSet::new();
     while (seen.len() as u64) < THREADS * EACH {
@@ -190,6 +189,6 @@ async fn operations_of_many_threads_all_reach_the_log() {
             }
         }
     }
-    assert_eq!(running.load(Ordering::SeqCst), 0);
+    writers.into_iter().for_each(|writer| writer.join().unwrap());
     assert_eq!(mount.metrics.snapshot().number(MetricId::LogLost, &[]), Some(0.0));
 }

@@ -305,7 +305,7 @@ async fn nothing_changes_before_it_is_forgotten() {
 
 #[tokio::test]
 async fn a_read_that_is_overtaken_by_a_change_gives_the_new_bytes() {
-    let tree = Tree::open("memory_tree", &[("read-delay", "300ms")]).await;
+    let tree = Tree::open("memory_tree", &[("read-delay", "3s")]).await;
     let listener = Listener::new(1000);
     tree.store.subscribe(listener.clone());
     let opened = tree.opened("slow").await;

@@ -95,7 +95,8 @@ async fn writes_reads_and_the_end() {
     fn halves(mut stream: TcpStream) -> BoxFuture<'static, std::io::Result<()>> {
         Box::pin(async move {
             stream.write_all(&[7; 500]).await?;
-            pause(200).await;
+            // Longer than a busy machine keeps the guest, which gives up after 50 ms, twice.
+            pause(3000).await;
             stream.write_all(&[7; 500]).await?;
             pause(5000).await;
             Ok(())

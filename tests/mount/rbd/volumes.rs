@@ -27,7 +27,13 @@ fn claimed(files: &FluidFiles, handle: &str, attributes: &Value, options: &Value
         "persistentVolumeMountOptions": {"training": null},
         "accessModes": ["ReadOnlyMany"],
     }))?;
-    Launch::bare_run(files).arg("--plugin").arg(plugin("rbd")?).arg("--allow-net").arg("127.0.0.1").start()
+    Launch::bare_run(files)
+        .shared_state()
+        .arg("--plugin")
+        .arg(plugin("rbd")?)
+        .arg("--allow-net")
+        .arg("127.0.0.1")
+        .start()
 }
 
 #[test]

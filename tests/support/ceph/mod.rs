@@ -104,7 +104,7 @@ impl Cluster {
             Modes::Default => "default",
             Modes::Secure => "secure",
         };
-        let mut command = script("ceph");
+        let mut command = bounded_script("ceph", MAKING);
         command.arg("start").arg(dir.path());
         command
             .env("CEPH_MS_MODE", mode)
@@ -122,7 +122,7 @@ impl Cluster {
     /// As [`Self::start`], or when an image cannot be made.
     pub fn with_images(modes: Modes) -> Result<Self> {
         let cluster = Self::start(modes)?;
-        succeed(script("ceph-images").arg(cluster.dir()))?;
+        succeed(bounded_script("ceph-images", MAKING).arg(cluster.dir()))?;
         Ok(cluster)
     }
 
@@ -141,7 +141,7 @@ impl Cluster {
     /// # Errors
     /// When it cannot be made; the message carries what the script said.
     pub fn fill(&self, tree: Tree) -> Result<()> {
-        let mut command = script("ceph-files");
+        let mut command = bounded_script("ceph-files", MAKING);
         command.arg(self.dir());
         if tree == Tree::Small {
             command.arg("small");
@@ -374,10 +374,18 @@ impl Drop for Cluster {
     }
 }
 
+/// Seconds for making a cluster, or what is in one, on a machine that makes others at the same time.
+const MAKING: &str = "900";
+
 /// One of the scripts, with a bound: Ceph's programs wait for ever for a cluster that does not answer.
 fn script(name: &str) -> Command {
+    bounded_script(name, "180")
+}
+
+/// With another bound, in seconds.
+fn bounded_script(name: &str, bound: &str) -> Command {
     let mut command = Command::new("timeout");
-    command.args(["--kill-after=5", "180"]).arg(script_path(name));
+    command.args(["--kill-after=5", bound]).arg(script_path(name));
     command
 }
 

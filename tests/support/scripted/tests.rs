@@ -1,5 +1,6 @@
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
+use std::sync::{Arc, Barrier};
 
 use super::bucket::Buckets;
 use super::*;
@@ -7,10 +8,12 @@ use crate::s3::{Client, Credentials};
 
 fn raw(server: &Server, request: &str) -> Vec<u8> {
     let mut stream = TcpStream::connect(server.address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
+    // Nothing more is asked: the server closes after its answer, and one that holds on does at once.
+    stream.shutdown(Shutdown::Write).unwrap();
     let mut answer = Vec::new();
-    // A timeout is an outcome here: what came before it is what the server sent.
+    // An error is an outcome here: what came before it is what the server sent.
     let _ = stream.read_to_end(&mut answer);
     answer
 }
@@ -83,13 +86,19 @@ fn faults_reach_the_wire() {
 
 #[test]
 fn the_server_counts_what_it_holds() {
-    let server = Server::start(|_| Answer::new(200, "").delayed(Duration::from_millis(300))).unwrap();
+    let together = Arc::new(Barrier::new(10));
+    let server = Server::start(move |_| {
+        together.wait();
+        Answer::new(200, "")
+    })
+    .unwrap();
     std::thread::scope(|scope| {
         for _ in 0..10 {
             scope.spawn(|| raw(&server, "GET / HTTP/1.1\r\n\r\n"));
         }
     });
     assert_eq!(server.max_in_flight(), 10);
+    server.set_handler(|_| Answer::new(200, ""));
     server.reset();
     raw(&server, "GET / HTTP/1.1\r\n\r\n");
     assert_eq!(server.max_in_flight(), 1);

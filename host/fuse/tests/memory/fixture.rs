@@ -134,7 +134,7 @@ pub(crate) struct Rng(u64);
 impl Rng {
     pub(crate) fn seed() -> u64 {
         let given = std::env::var("WASMOUNT_SEED").ok().and_then(|text| text.parse().ok());
-        given.unwrap_or_else(|| std::process::id().into())
+        given.unwrap_or(1)
     }
 
     pub(crate) fn new(seed: u64) -> Self {

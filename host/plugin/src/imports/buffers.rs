@@ -8,10 +8,10 @@ use super::types::to_wit;
 use super::wit::buffers as wit;
 use super::wit::types::{ByteRange, Error as WitError};
 use super::{interruptible, push, too_large, with};
+use crate::instance::processor_time;
 use crate::instance::{GuestState, HasGuest};
 use bytes::Bytes;
 use std::sync::Arc;
-use std::time::Instant;
 use tokio::sync::Mutex;
 use wasmount_types::{Blame, Error, ErrorKind};
 use wasmtime::component::{Accessor, Resource};
@@ -84,9 +84,9 @@ impl wit::HostBuffer for GuestState {
     }
 
     fn crc32c(&mut self, buffer: Resource<Buffer>, register: u32) -> Trap<u32> {
-        let started = Instant::now();
+        let started = processor_time();
         let register = crc32c(register, &self.table.get(&buffer)?.0.bytes);
-        self.budget.spend(started.elapsed());
+        self.budget.spend(processor_time().saturating_sub(started));
         Ok(register)
     }
 

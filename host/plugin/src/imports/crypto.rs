@@ -7,11 +7,11 @@ use super::types::to_wit;
 use super::wit::crypto as wit;
 use super::wit::types::Error as WitError;
 use super::{interruptible, push, too_large, with};
+use crate::instance::processor_time;
 use crate::instance::{Budget, GuestState, HasGuest};
 use bytes::{Bytes, BytesMut};
 use ring::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
 use std::sync::Arc;
-use std::time::Instant;
 use tokio::sync::Semaphore;
 use wasmount_types::{Blame, Error, ErrorKind};
 use wasmtime::component::{Accessor, Resource};
@@ -131,9 +131,9 @@ impl Work {
             Ok(bytes.freeze())
         };
         let bytes = if length <= INLINE {
-            let started = Instant::now();
+            let started = processor_time();
             let done = work();
-            budget.spend(started.elapsed());
+            budget.spend(processor_time().saturating_sub(started));
             done?
         } else {
             let turn = turns.acquire_owned().await;
@@ -170,10 +170,10 @@ impl wit::HostCipher for GuestState {
         associated: Vec<u8>,
         mut plain: Vec<u8>,
     ) -> Answer<Vec<u8>> {
-        let started = Instant::now();
+        let started = processor_time();
         let key = &self.table.get(&cipher)?.key;
         let sealed = nonce(&with).and_then(|nonce| seal(key, nonce, &associated, &mut plain));
-        self.budget.spend(started.elapsed());
+        self.budget.spend(processor_time().saturating_sub(started));
         Ok(sealed.map(|()| plain).map_err(to_wit))
     }
 
@@ -184,10 +184,10 @@ impl wit::HostCipher for GuestState {
         associated: Vec<u8>,
         mut sealed: Vec<u8>,
     ) -> Answer<Vec<u8>> {
-        let started = Instant::now();
+        let started = processor_time();
         let key = &self.table.get(&cipher)?.key;
         let opened = nonce(&with).and_then(|nonce| open(key, nonce, &associated, &mut sealed));
-        self.budget.spend(started.elapsed());
+        self.budget.spend(processor_time().saturating_sub(started));
         Ok(opened
             .map(|length| {
                 sealed.truncate(length);

@@ -4,8 +4,8 @@ use super::types::to_wit;
 use super::wit::secrets as wit;
 use super::wit::types::Error as WitError;
 use super::{interruptible, with};
+use crate::instance::processor_time;
 use crate::instance::{GuestState, HasGuest};
-use std::time::Instant;
 use wasmount_net::{Encoding, Hash, Secret};
 use wasmount_types::{Blame, Error, ErrorKind};
 use wasmtime::component::{Accessor, Resource};
@@ -46,9 +46,9 @@ impl wit::HostSecret for GuestState {
             wit::Encoding::Raw => Encoding::Raw,
             wit::Encoding::Base64 => Encoding::Base64,
         };
-        let started = Instant::now();
+        let started = processor_time();
         let mac = self.table.get(&secret)?.secret.hmac(hash, encoding, &prefix, &data).map_err(to_wit);
-        self.budget.spend(started.elapsed());
+        self.budget.spend(processor_time().saturating_sub(started));
         Ok(mac)
     }
 

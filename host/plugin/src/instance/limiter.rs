@@ -98,7 +98,7 @@ impl Budget {
         self.0.store(0, Ordering::Relaxed);
     }
 
-    /// The guest has kept its thread inside a function of the host for so long, where no tick finds it.
+    /// The guest has kept a processor busy inside a function of the host for so long, where no tick finds it.
     pub(crate) fn spend(&self, took: Duration) {
         let ticks = u32::try_from(took.as_micros() / TICK.as_micros()).unwrap_or(u32::MAX);
         let _ =

@@ -22,6 +22,7 @@ pub(crate) use limiter::Budget;
 pub(crate) use memory::{Admitted, GuestMemory, Share};
 pub(crate) use meter::Meter;
 pub use meter::PluginStats;
+pub(crate) use residence::processor_time;
 pub(crate) use shutdown::Shutdown;
 pub(crate) use slot::{BoxOpen, Opener, Slot};
 pub(crate) use state::{FuelMeter, GuestState, HasGuest, Rights};

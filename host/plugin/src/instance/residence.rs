@@ -110,7 +110,7 @@ impl Resident {
 }
 
 /// What this thread has used so far.
-fn processor_time() -> Duration {
+pub(crate) fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default()
 }

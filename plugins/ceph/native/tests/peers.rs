@@ -241,7 +241,7 @@ fn no_request_is_sent_with_a_map_from_before_a_barrier() {
         cluster.osd_barrier(next, now);
         next
     });
-    let soon = OpRequest::new(pool, "barrier", vec![Op::Stat]).deadline(observed.client.deadline(500));
+    let soon = OpRequest::new(pool, "barrier", vec![Op::Stat]).deadline(observed.client.deadline(5_000));
     let error = observed.client.execute(soon).unwrap_err();
     let RadosError::TimedOut { waiting } = error else { panic!("{error}") };
     assert!(waiting.contains(&format!("map {behind}")), "{waiting}");

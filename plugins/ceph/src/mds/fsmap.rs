@@ -68,10 +68,13 @@ impl FsMapUser {
         self.file_systems.iter().find(|(_, known)| *known == name).map(|(id, _)| *id)
     }
 
-    /// All names, for a sentence: `a, b`.
+    /// The names, for a sentence: `a, b`. Of very many only the first ones.
     #[must_use]
     pub fn names(&self) -> String {
-        self.file_systems.values().map(String::as_str).collect::<Vec<_>>().join(", ")
+        const NAMED_MAX: usize = 32;
+        let named: Vec<&str> = self.file_systems.values().map(String::as_str).take(NAMED_MAX).collect();
+        let more = if self.file_systems.len() > NAMED_MAX { ", …" } else { "" };
+        named.join(", ") + more
     }
 }
 

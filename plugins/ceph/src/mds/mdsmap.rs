@@ -6,6 +6,9 @@ use crate::types::{AddrVec, EntityAddr, Epoch, Fsid, UTime};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+/// So many ranks are named in a sentence.
+const NAMED_MAX: usize = 8;
+
 /// What a daemon does (`CEPH_MDS_STATE_*` of `include/ceph_fs.h`). Those above 0 hold a rank; from
 /// [`RECONNECT`](Self::RECONNECT) on, clients talk to them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -239,7 +242,7 @@ impl MdsMap {
             );
         }
         let mut parts: Vec<String> = Vec::new();
-        for rank in &self.ranks {
+        for rank in self.ranks.iter().take(NAMED_MAX) {
             match self.daemon(*rank) {
                 _ if self.damaged.contains(rank) => parts.push(format!("{rank} is damaged")),
                 Some(info) if info.laggy_since != UTime::default() => {
@@ -251,6 +254,9 @@ impl MdsMap {
                 Some(info) => parts.push(format!("{rank} ({}) is {}", info.name, info.state)),
                 None => parts.push(format!("{rank} has failed and no standby has taken it over")),
             }
+        }
+        if self.ranks.len() > NAMED_MAX {
+            parts.push(format!("and so on: {} in all (see `ceph fs status`)", self.ranks.len()));
         }
         if parts.is_empty() {
             parts.push("it has no MDS (see `ceph fs status`)".to_owned());

@@ -75,19 +75,19 @@ async fn silence_in_the_middle_is_bounded() {
         let _ = peer.head().await;
         peer.say("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\na").await;
         for piece in ["b", "c"] {
-            tokio::time::sleep(Duration::from_millis(150)).await;
+            tokio::time::sleep(Duration::from_millis(1000)).await;
             peer.say(piece).await;
         }
         std::future::pending::<()>().await;
     })
     .await;
-    let limits = NetLimits { body_idle: Duration::from_millis(250), ..NetLimits::default() };
+    let limits = NetLimits { body_idle: Duration::from_millis(1800), ..NetLimits::default() };
     let (client, net) = Setup { limits, ..Setup::default() }.build(server.address);
     let mut body = net.send(get(server.url("/"))).await.unwrap().body;
     // Slow pieces are no silence, and neither is a reader that takes its time.
     assert_eq!(body.next().await.unwrap().unwrap(), "a");
     assert_eq!(body.next().await.unwrap().unwrap(), "b");
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    tokio::time::sleep(Duration::from_millis(2500)).await;
     assert_eq!(body.next().await.unwrap().unwrap(), "c");
     let error = body.next().await.unwrap().unwrap_err();
     assert_eq!((error.kind, error.blame), (ErrorKind::TimedOut, Blame::Origin));
@@ -150,9 +150,15 @@ async fn a_small_rest_is_drained_and_a_large_one_is_not() {
         }
     })
     .await;
-    let (client, net) = Setup::default().build(server.address);
+    let limits = NetLimits { drain_time: Duration::from_secs(10), ..NetLimits::default() };
+    let (client, net) = Setup { limits, ..Setup::default() }.build(server.address);
     drop(net.send(get(server.url("/small"))).await.unwrap());
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    for _ in 0..1000 {
+        if client.idle_connections() == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     assert_eq!(client.idle_connections(), 1);
     drop(net.send(get(server.url("/large"))).await.unwrap());
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -163,10 +169,7 @@ async fn a_small_rest_is_drained_and_a_large_one_is_not() {
 
 #[tokio::test]
 async fn bodies_of_every_framing_are_received_into_the_readers_memory() {
-    let seed: u64 =
-        std::env::var("WASMOUNT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
-            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64
-        });
+    let seed: u64 = std::env::var("WASMOUNT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     // Numerical Recipes' generator: which sizes come is all that depends on it.
     let mut state = seed;
     let mut below = move |limit: usize| {

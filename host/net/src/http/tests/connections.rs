@@ -180,12 +180,12 @@ async fn waiting_for_a_connection_is_bounded_too() {
 #[tokio::test]
 async fn idle_connections_are_not_used_after_their_time() {
     let server = Server::answering(EMPTY).await;
-    let limits = NetLimits { idle_timeout: Duration::from_millis(50), ..NetLimits::default() };
+    let limits = NetLimits { idle_timeout: Duration::from_secs(2), ..NetLimits::default() };
     let (_, net) = Setup { limits, ..Setup::default() }.build(server.address);
     fetch(&net, server.url("/")).await.unwrap();
     fetch(&net, server.url("/")).await.unwrap();
     assert_eq!(server.connections(), 1);
-    tokio::time::sleep(Duration::from_millis(80)).await;
+    tokio::time::sleep(Duration::from_millis(2500)).await;
     fetch(&net, server.url("/")).await.unwrap();
     assert_eq!(server.connections(), 2);
 }
