@@ -100,7 +100,10 @@ fn the_root_answers_whatever_its_server_does_and_probes_tell_the_difference() ->
     passes("live", mount.target())?;
 
     mount.process.signal(Signal::STOP);
-    fails("live", mount.target(), "does not answer")?;
+    // Threads that were about to take a message may have taken it before they stop; whoever sent that can no more be killed.
+    for _ in 0..3 {
+        fails("live", mount.target(), "does not answer")?;
+    }
     mount.process.signal(Signal::CONT);
     passes("live", mount.target())?;
 

@@ -234,6 +234,9 @@ pub(crate) struct ProbeArgs {
     /// The mount point [default: $MOUNT_POINT, else `targetPath` in config.json]
     #[arg(value_name = "TARGET")]
     pub(crate) target: Option<PathBuf>,
+    /// Ask in this process, which a mount that hangs may keep
+    #[arg(long, hide = true)]
+    pub(crate) itself: bool,
 }
 
 /// What `wasmount probe` asks.

@@ -5,13 +5,19 @@
 use crate::cli::{ProbeArgs, Question};
 use crate::fluid::discover;
 use anyhow::{Context, bail};
+use clap::ValueEnum;
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
 /// How long the mount may take: kubelet gives a probe one second, unless it is told otherwise.
 const LIMIT: Duration = Duration::from_millis(950);
+
+/// What a sentence of the one who asks begins with, if all is well.
+const WELL: &str = "well: ";
 
 /// Where Fluid says what the target is.
 const MOUNT_POINT: &str = "MOUNT_POINT";
@@ -25,21 +31,51 @@ pub(crate) async fn run(args: ProbeArgs) -> anyhow::Result<()> {
         Some(target) => target,
         None => default_target()?,
     };
-    let question = args.question;
-    // A mount that does not answer cannot be left; the thread ends with the process.
+    if args.itself {
+        let (verdict, sentence) = match ask(args.question, &target) {
+            Ok(sentence) => (WELL, sentence),
+            Err(error) => ("", format!("{error:#}")),
+        };
+        write!(std::io::stdout(), "{verdict}{sentence}")?;
+        return Ok(());
+    }
+    let mut asking = asker(args.question, &target)?;
+    let pipe = asking.stdout.take().context("the pipe to the one who asks")?;
     let (tell, answer) = mpsc::sync_channel(1);
-    let asked = target.clone();
     std::thread::Builder::new().name("probe".to_owned()).spawn(move || {
         // Nobody may be waiting any more.
-        let _ = tell.send(ask(question, &asked));
+        let _ = tell.send(std::io::read_to_string(pipe));
     })?;
     let answered = tokio::task::spawn_blocking(move || answer.recv_timeout(LIMIT)).await?;
-    let sentence = match answered {
-        Ok(answer) => answer?,
-        Err(_) => bail!("{} does not answer: no stat within a second", target.display()),
+    let Ok(said) = answered else {
+        // It may be one whom nothing ends before the kernel does (see `asker`), so it is not waited for.
+        let _ = asking.kill();
+        bail!("{} does not answer: no stat within a second", target.display());
     };
-    writeln!(std::io::stdout(), "{sentence}")?;
+    let said = said.context("the one who asks")?;
+    asking.wait().context("the one who asks")?;
+    match said.strip_prefix(WELL) {
+        Some(sentence) => writeln!(std::io::stdout(), "{sentence}")?,
+        None => bail!("{said}"),
+    }
     Ok(())
+}
+
+/// Starts this program again, to ask. Who waits for an answer to a message that a FUSE server has taken cannot be killed until the kernel ends
+/// the connection, minutes later, and a process does not end before its last thread does: so whoever asks has to be another process.
+fn asker(question: Question, target: &Path) -> anyhow::Result<Child> {
+    let program = std::env::current_exe().context("the path of this program")?;
+    let question = question.to_possible_value().context("the name of the question")?;
+    Command::new(&program)
+        // Called by another name it would be another program.
+        .arg0("wasmount")
+        .args(["probe", "--itself", question.get_name()])
+        .arg(target)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .with_context(|| format!("{} cannot be started", program.display()))
 }
 
 fn default_target() -> anyhow::Result<PathBuf> {
