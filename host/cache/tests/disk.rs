@@ -219,9 +219,10 @@ fn a_disk_that_hangs_is_found_out_though_nobody_waits_for_it() {
         lab.stats().health == Health::Sick
     });
     assert_eq!(lab.runtime.block_on(async { lab.cache().open(id("y", PAGE)).await.map(drop) }), None);
-    // It answers: the threads that hang come back.
-    fs::File::options().write(true).open(&meta).unwrap();
+    // It answers: the threads that hang come back, one after the other, and the next ones find no pipe. Open for both, it does not wait itself.
+    let other_end = fs::File::options().read(true).write(true).open(&meta).unwrap();
     fs::remove_file(&meta).unwrap();
+    drop(other_end);
     eventually("healthy", || lab.stats().health == Health::Healthy);
     assert!(begun.elapsed() < LONG);
     lab.fill("y", PAGE);
