@@ -23,7 +23,7 @@ fn check_as_fluid(target: &Path, fs_type: &str) -> Result<()> {
         table.lines().any(|line| both.iter().all(|part| line.contains(part))).then_some(())
     })?;
     let stat = target.to_owned();
-    within("stat of the target", Duration::from_secs(5), move || std::fs::metadata(stat))??;
+    within("stat of the target", Duration::from_secs(1), move || std::fs::metadata(stat))??;
     let bound = tempfile::tempdir()?;
     mount_bind(target, bound.path()).context("a plain bind mount")?;
     let seen = names(bound.path());
@@ -88,7 +88,7 @@ fn the_root_answers_whatever_its_server_does_and_probes_tell_the_difference() ->
     let mut mount = minio.paused(|| -> Result<_> {
         let mount = Launch::run(&files)?.start()?;
         let target = mount.target().to_owned();
-        within("stat of the root", Duration::from_secs(5), move || std::fs::metadata(target))??;
+        within("stat of the root", Duration::from_secs(1), move || std::fs::metadata(target))??;
         passes("live", mount.target())?;
         fails("ready", mount.target(), "`a` is opening")?;
         Ok(mount)
