@@ -8,21 +8,22 @@ import tempfile
 
 from cases import run
 from clients import WASMOUNT, Client
-from server import REPOSITORY
+from server import BACKTRACES, REPOSITORY
 
 OBJECTS_MIB = 1024
-# As many small objects, of as many bytes, as there are small files.
-SMALL = (2000, 16 << 10)
+# How many small objects there are, as there are small files; of which size in each case, and read by how many at once.
+SMALL = 2000
+SMALL_CASES = {"small-1": (4 << 10, 1), "small-8": (16 << 10, 8)}
 
 
 class Cluster:
-    """One Ceph cluster with a file system, and bare objects in pool `floor`, 1 GiB of large ones and 2,000 small ones, of one copy as all that is
-    measured."""
+    """One Ceph cluster with a file system, and bare objects in pool `floor`, 1 GiB of large ones and 2,000 small ones of each size, of one copy
+    as all that is measured."""
 
     def __init__(self, disk):
         self.directory = tempfile.mkdtemp(prefix="wasmount-bench-ceph-", dir=disk)
         self.scripts = os.path.join(REPOSITORY, "tests/servers")
-        self.env = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+        self.env = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy") and k != BACKTRACES}
         try:
             lines = subprocess.run([f"{self.scripts}/ceph", "start", self.directory], check=True, stdout=subprocess.PIPE, text=True,
                                    env={**self.env, "CEPH_OWNER": str(os.getpid()), "CEPH_MDS": "1"}).stdout
@@ -34,8 +35,9 @@ class Cluster:
             self.run("ceph", "osd", "pool", "set", "floor", "size", "1", "--yes-i-really-mean-it")
             self.run("rados", "-p", "floor", "bench", "120", "write", "-b", "4194304", "-t", "4", "--max-objects",
                      str(OBJECTS_MIB // 4), "--no-cleanup")
-            self.run("rados", "-p", "floor", "bench", "120", "write", "-b", str(SMALL[1]), "-t", "8", "--max-objects", str(SMALL[0]),
-                     "--run-name", "small", "--no-cleanup")
+            for case, (size, _) in SMALL_CASES.items():
+                self.run("rados", "-p", "floor", "bench", "120", "write", "-b", str(size), "-t", "8", "--max-objects", str(SMALL),
+                         "--run-name", case, "--no-cleanup")
         except BaseException:
             self.stop()
             raise
@@ -49,10 +51,11 @@ class Cluster:
         subprocess.run([f"{self.scripts}/{name}", self.directory, *words], check=True, env=self.env)
 
     def floor(self, case):
-        """MiB/s of `rados bench seq -t 4` over the large objects, or objects a second of `rados bench seq -t 8` over the small ones."""
-        if case == "small":
-            said = self.run("rados", "-p", "floor", "bench", "60", "seq", "-t", "8", "--run-name", "small")
-            return {"files_s": SMALL[0] / float(re.search(r"^Total time run: *([\d.]+)", said, re.M)[1])}
+        """MiB/s of `rados bench seq -t 4` over the large objects, or objects a second over the small ones, by as many at once as there are readers."""
+        if case in SMALL_CASES:
+            readers = SMALL_CASES[case][1]
+            said = self.run("rados", "-p", "floor", "bench", "60", "seq", "-t", str(readers), "--run-name", case)
+            return {"files_s": SMALL / float(re.search(r"^Total time run: *([\d.]+)", said, re.M)[1])}
         said = self.run("rados", "-p", "floor", "bench", "60", "seq", "-t", "4")
         return {"mib_s": float(re.search(r"^Bandwidth \(MB/sec\): *([\d.]+)", said, re.M)[1])}
 

@@ -18,7 +18,8 @@ PROCESS_MIB = 64
 COMMANDS = {
     "list": ("ls -lR '{mnt}/flat' | grep -c ^-", 10_000, 10_000),
     "find": ("find '{mnt}/tree' -type f -printf '%s\\n' | wc -l", 10_000, 10_000),
-    "small": ("cd '{mnt}/small' && ls | xargs -P 8 -n 50 cat | wc -c", 2000 * (16 << 10), 2000),
+    "small-1": ("cd '{mnt}/tiny' && ls | xargs cat | wc -c", 2000 * (4 << 10), 2000),
+    "small-8": ("cd '{mnt}/small' && ls | xargs -P 8 -n 50 cat | wc -c", 2000 * (16 << 10), 2000),
 }
 FIGURES = {
     "sequential": [("mib_s", "sequential 1 GiB, cold, MiB/s"), ("cpu_per_gib", "… CPU of the client, s/GiB")],
@@ -26,9 +27,13 @@ FIGURES = {
     "random-4-16": [("iops", f"random 4 KiB in 1 GiB, 16 readers, {RANDOM_SECONDS} s, IOPS")],
     "list": [("seconds", "`ls -lR` of 10,000, cold, s"), ("again_s", "… again, s"), ("cpu_s", "… CPU of the client, both, s")],
     "find": [("seconds", "`find` with the size of 20 × 500, cold, s"), ("cpu_s", "… CPU of the client, s")],
-    "small": [("files_s", "2,000 × 16 KiB, 8 at once, cold, files/s"), ("cpu_s", "… CPU of the client, s")],
+    "small-1": [("files_s", "2,000 × 4 KiB, one after the other, cold, files/s"), ("again_s", "… again, s"),
+                ("cpu_s", "… CPU of the client, both, s")],
+    "small-8": [("files_s", "2,000 × 16 KiB, 8 at once, cold, files/s"), ("cpu_s", "… CPU of the client, s")],
 }
-FLOOR_CASES = ("sequential", "small")
+FLOOR_CASES = ("sequential", "small-1", "small-8")
+# What is read twice.
+TWICE = ("list", "small-1")
 TARGETS = [
     ("sequential ÷ `rados bench seq -t 4`", "sequential", "mib_s", "floor", 0.6, False),
     ("sequential ÷ ceph-fuse", "sequential", "mib_s", "ceph-fuse", 2, False),
@@ -36,7 +41,7 @@ TARGETS = [
     ("`ls -lR`, cold, ÷ ceph-fuse", "list", "seconds", "ceph-fuse", 5, True),
     ("`ls -lR`, again, ÷ ceph-fuse", "list", "again_s", "ceph-fuse", 5, True),
     ("`find` ÷ ceph-fuse", "find", "seconds", "ceph-fuse", 2, True),
-    ("small files ÷ ceph-fuse", "small", "files_s", "ceph-fuse", 2, False),
+    *((f"small files, {readers} at once, ÷ ceph-fuse", f"small-{readers}", "files_s", "ceph-fuse", 2, False) for readers in (1, 8)),
     ("CPU of a sequential GiB, ceph-fuse ÷ wasmount", "sequential", "cpu_per_gib", "ceph-fuse", 1, True),
     *((f"CPU per read, {case}, ceph-fuse ÷ wasmount", case, "cpu_per_read", "ceph-fuse", 1, True) for case in RANDOM),
     *((f"CPU of {case}, ceph-fuse ÷ wasmount", case, "cpu_s", "ceph-fuse", 1, True) for case in COMMANDS),
@@ -80,8 +85,8 @@ def measure(mount, case):
         return {**sample, "cpu_per_read": sample["cpu_s"] / (sample["iops"] * RANDOM_SECONDS)}
     cpu = mount.cpu_seconds()
     sample = {"seconds": shell(mount, case)}
-    if case == "list":
+    if case in TWICE:
         sample["again_s"] = shell(mount, case)
-    if case == "small":
+    if case.startswith("small"):
         sample["files_s"] = COMMANDS[case][2] / sample["seconds"]
     return {**sample, "cpu_s": mount.cpu_seconds() - cpu}

@@ -378,6 +378,7 @@ def bench():
         for where in range(20):
             many(f"tree/d{where:02}", 500)
         many("small", 2000, lambda number: content(f"small {number}", 16 << 10))
+        many("tiny", 2000, lambda number: content(f"tiny {number}", 4 << 10))
 
 
 {"tests": tests, "small": lambda: tests(all_of_it=False), "bench": bench}[mode]()

@@ -20,6 +20,7 @@ pub mod read;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod wait;
+mod walk;
 
 pub use context::MountContext;
 pub use fs::FileSystem;

@@ -6,13 +6,14 @@ mod harness;
 mod kernel;
 
 use bytes::Bytes;
-use harness::files_mount;
+use harness::files_mount_reading;
 use kernel::{Kernel, OpenFile, PAGE};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
 use wasmount_core::ports::{Invalidation, NodeNumber};
+use wasmount_core::read::ReadConfig;
 use wasmount_core::testing::{
     CacheFaults, FilesOptions, MemoryCache, MemoryFiles, MemoryNode, MemoryTree, Random,
 };
@@ -321,7 +322,9 @@ async fn history(seed: u64) -> usize {
     let momentary = options.momentary;
     let store = MemoryFiles::new(options, seed);
     let cache = MemoryCache::new(CacheFaults { seed, opens: 10, offers: 10, reads: 10 });
-    let fs = files_mount(&store, &cache);
+    // With so few files nobody goes through a directory for long.
+    let siblings_after = if random.percent(60) { 1 } else { 4 };
+    let fs = files_mount_reading(&store, &cache, ReadConfig { siblings_after, ..ReadConfig::default() });
     let kernel = Kernel::new(random.percent(70), seed);
     kernel.mount(&fs);
     let history = History(Mutex::default());

@@ -216,3 +216,76 @@ fn mounts_id(source: &Arc<MemorySource>) -> MountId {
     use wasmount_core::ports::ProviderSource;
     source.mount().clone()
 }
+
+/// Reads a file from start to end, and says how long that took.
+async fn timed(fs: &MountTable, ino: Ino) -> (Bytes, Duration) {
+    let begun = Instant::now();
+    let open = fs.open(ctx(), ino).await.unwrap();
+    assert!(open.keep_cache && !open.direct_io, "nobody writes it");
+    let bytes = fs.read(ctx(), open.fh, ReadRequest::pages(0, 4096)).await.unwrap().bytes;
+    fs.release(open.fh);
+    (bytes, begun.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_read_one_after_the_other_are_opened_ahead_and_what_others_change_is_seen_all_the_same() {
+    let names: Vec<String> = (0..60).map(|number| format!("{number:02}")).collect();
+    let nodes: Vec<_> =
+        names.iter().map(|name| (name.as_bytes(), FileKind::Regular, name.as_bytes())).collect();
+    let store = store(FilesOptions { delay_us: 3000, ..FilesOptions::default() }, &nodes).await;
+    let fs = mount(&store);
+    let mut inos = Vec::new();
+    for text in &names {
+        inos.push(fs.lookup(ctx(), Ino::ROOT, &name(text.as_bytes())).await.unwrap().attr.ino);
+    }
+    let mut waited = 0;
+    for (number, ino) in inos.iter().enumerate().take(30) {
+        let (bytes, took) = timed(&fs, *ino).await;
+        assert_eq!(bytes, names[number]);
+        waited += usize::from(!took.is_zero());
+        // The reader thinks about it.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(waited <= 6, "{waited} of 30 waited");
+    let ahead = store.handles();
+    assert!((5..=32).contains(&ahead), "{ahead} are open");
+    // Open for nobody yet, and written by somebody else.
+    let write = |tree: &mut MemoryTree| {
+        let node = tree.get_mut(&32).unwrap();
+        (node.content, node.data_version, node.change) = (Bytes::from_static(b"new"), 2, 2);
+    };
+    let node = NodeNumber(32);
+    store.change(vec![Invalidation::Data(node, None), Invalidation::Attributes(node)], write).await;
+    assert_eq!(timed(&fs, inos[30]).await.0, "new");
+    // What nobody came for is closed.
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(store.handles(), 0);
+    // Where nothing is read because the kernel has it, hardly anything is opened ahead.
+    let before = store.calls("open");
+    for _ in 0..10 {
+        for ino in &inos {
+            let open = fs.open(ctx(), *ino).await.unwrap();
+            fs.release(open.fh);
+        }
+    }
+    let more = store.calls("open") - before - 600;
+    assert!(more <= 64, "{more} opened in vain");
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_read_in_any_order_are_not_opened_ahead() {
+    let names: Vec<String> = (0..100).map(|number| format!("{number:02}")).collect();
+    let nodes: Vec<_> =
+        names.iter().map(|name| (name.as_bytes(), FileKind::Regular, name.as_bytes())).collect();
+    let store = store(FilesOptions::default(), &nodes).await;
+    let fs = mount(&store);
+    let mut inos = Vec::new();
+    for text in &names {
+        inos.push(fs.lookup(ctx(), Ino::ROOT, &name(text.as_bytes())).await.unwrap().attr.ino);
+    }
+    for step in 0..12 {
+        assert_eq!(timed(&fs, inos[step * 37 % 100]).await.0, names[step * 37 % 100]);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!((store.calls("open"), store.handles()), (12, 0));
+}

@@ -145,8 +145,8 @@ pub(crate) struct CommonArgs {
     /// from the kernel would unmount it. Only matters to file systems of their own, such as CephFS.
     #[arg(long)]
     pub(crate) no_keep_names: bool,
-    /// Fetch so many small files ahead when the files of a directory are read one after the other; 0: none
-    #[arg(long, value_name = "NUMBER", default_value_t = 8)]
+    /// Fetch at most so many small files ahead when the files of a directory are read one after the other; 0: none
+    #[arg(long, value_name = "NUMBER", default_value_t = 32)]
     pub(crate) prefetch_files: u16,
     /// Serve metrics for Prometheus at http://ADDRESS/metrics [default: off]
     #[arg(long, value_name = "IP:PORT")]

@@ -1,5 +1,7 @@
 //! Random changes of a tree, one after the other, each held against what another client shows as soon as it is done.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::{FileExt, PermissionsExt, chown, symlink};
@@ -20,6 +22,8 @@ const FILES: usize = 40;
 const SNAPSHOTS: usize = 3;
 /// Names that are gone are remembered, as those who know them must learn of it.
 const GONE: usize = 30;
+/// Changes that are named when one fails.
+const SAID: usize = 100;
 /// What is not compared: reading changes the one, and the other is each client's own advice.
 const LATER: &[&str] = &["atime", "block size"];
 /// In directories these are sums over what is in them, which an MDS brings up to date in its own time: even the client that
@@ -44,6 +48,10 @@ pub struct Churn {
     /// Written to and synced, and not closed until the next change.
     open: Option<File>,
     judge: Option<Judge>,
+    /// What the change that is being made has come to, for what to say if it fails.
+    at: RefCell<PathBuf>,
+    /// The last changes, the latest first.
+    made: VecDeque<String>,
     /// The longest time that one change took.
     pub slowest: Duration,
 }
@@ -62,11 +70,14 @@ impl Churn {
             next: 0,
             open: None,
             judge: None,
+            at: RefCell::default(),
+            made: VecDeque::new(),
             slowest: Duration::ZERO,
         }
     }
 
-    /// Has somebody else decide who is right about a snapshot when the two differ for good: a writer may have kept what a path in it led to before.
+    /// Has somebody else decide who is right when the two differ: a writer may have kept what a path in a snapshot led to before, or, where directories move between
+    /// servers, what a directory had in it.
     #[must_use]
     pub fn judged_by(mut self, judge: Judge) -> Self {
         self.judge = Some(judge);
@@ -80,7 +91,11 @@ impl Churn {
     pub fn step(&mut self) -> Result<()> {
         self.open = None;
         let before = Instant::now();
-        let (what, mut touched) = self.change()?;
+        let (what, mut touched) = self
+            .change()
+            .with_context(|| format!("after these:\n{}", self.made.make_contiguous().join("\n")))?;
+        self.made.truncate(SAID - 1);
+        self.made.push_front(what.clone());
         self.slowest = self.slowest.max(before.elapsed());
         let parents: Vec<_> = touched.iter().filter_map(|path| path.parent().map(Path::to_owned)).collect();
         touched.extend(parents);
@@ -119,7 +134,7 @@ impl Churn {
                 return Ok(());
             }
             if !in_snapshots || start.elapsed() > SNAPSHOT_IS_KNOWN {
-                let third = match self.judge.as_mut().filter(|_| in_snapshots) {
+                let third = match self.judge.as_mut() {
                     Some(judge) => Some(judge(path).context("the third client")?.map(comparable)),
                     None => None,
                 };
@@ -165,6 +180,7 @@ impl Churn {
     }
 
     fn at(&self, path: &Path) -> PathBuf {
+        path.clone_into(&mut self.at.borrow_mut());
         self.writes.join(path)
     }
 
@@ -187,8 +203,7 @@ impl Churn {
             (_, Some(file)) if many => self.remove(file),
             _ => self.create(),
         };
-        let (what, touched) = change?;
-        Ok((what, touched))
+        change.with_context(|| format!("kind {choice}, at {}", self.at.borrow().display()))
     }
 
     fn create(&mut self) -> Change {
@@ -305,11 +320,15 @@ impl Churn {
 
     fn remove_directory(&mut self) -> Change {
         let path = self.directory();
+        if path == Path::new("") {
+            // Everything happens in it.
+            return self.create();
+        }
         let removed = fs::remove_dir(self.at(&path));
         if removed.is_ok() {
             self.directories.retain(|each| *each != path);
             self.forget(path.clone());
-        } else if path != Path::new("") && fs::symlink_metadata(self.at(&path)).is_err() {
+        } else if fs::symlink_metadata(self.at(&path)).is_err() {
             bail!("{} is gone, and could not be removed: {removed:?}", path.display());
         }
         Ok((format!("rmdir {}: {removed:?}", path.display()), vec![path]))
@@ -370,22 +389,26 @@ mod tests {
     use super::Churn;
 
     fn is_snapshot(error: &anyhow::Error) -> bool {
-        format!("{error:#}").contains("No such file or directory")
+        format!("{error:#}").contains(".snap")
     }
 
     #[test]
     fn one_directory_agrees_with_itself_and_a_copy_that_stays_behind_does_not() {
         let (writes, behind) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let mut churn = Churn::new(writes.path(), writes.path(), 3);
         let mut steps = 0;
-        for _ in 0..400 {
-            match churn.step() {
-                Ok(()) => steps += 1,
-                // No snapshots in an ordinary directory.
-                Err(error) => assert!(is_snapshot(&error), "{error:#}"),
+        for seed in 0..8 {
+            let own = writes.path().join(seed.to_string());
+            fs::create_dir(&own).unwrap();
+            let mut churn = Churn::new(&own, &own, seed);
+            for _ in 0..400 {
+                match churn.step() {
+                    Ok(()) => steps += 1,
+                    // No snapshots in an ordinary directory.
+                    Err(error) => assert!(is_snapshot(&error), "seed {seed}: {error:#}"),
+                }
             }
         }
-        assert!(steps > 300, "{steps}");
+        assert!(steps > 2400, "{steps}");
         assert!(fs::read_dir(writes.path()).unwrap().count() > 2);
 
         let mut churn = Churn::new(writes.path(), behind.path(), 4);

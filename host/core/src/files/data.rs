@@ -115,13 +115,14 @@ impl Data {
     }
 
     /// The store has given the right to keep `file`, and was asked for it when the right had been lost `version` times. `None`: it has been lost since.
-    /// Otherwise whether the pages are of the same version that the kernel may have.
+    /// Otherwise whether the pages are of the same version that the kernel may have. `only_same`: it is not taken if they are not.
     ///
     /// Ends when nothing is left in the kernel that was read without the right.
-    pub(super) async fn hold(&self, version: u64, file: &Arc<File>) -> Option<bool> {
+    pub(super) async fn hold(&self, version: u64, file: &Arc<File>, only_same: bool) -> Option<bool> {
         let label = {
             let mut state = self.lock();
-            if state.version != version || state.losing > 0 || state.opens == 0 {
+            let other = state.label.as_ref().is_some_and(|label| label != file.version());
+            if state.version != version || state.losing > 0 || state.opens == 0 || (only_same && other) {
                 return None;
             }
             file.hold();

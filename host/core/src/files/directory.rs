@@ -7,6 +7,7 @@ use crate::ports::{DirectoryPage, FileDirEntry};
 use crate::wait::bounded;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use wasmount_types::{Blame, Error, ErrorKind, FileKind, Name, RequestCtx};
 
@@ -153,6 +154,7 @@ impl FileFs {
             && let Some(node) = self.absorb(&said, asked, plus)?
         {
             self.placed(parent, &name, &node);
+            node.lock().listed = self.listed.fetch_add(1, Ordering::Relaxed);
             self.keep_name(parent, &name, Some(&node), said.validity.entry_ms, asked);
             let (ino, kind) = (node.ino, node.of.kind);
             let entry = if plus {

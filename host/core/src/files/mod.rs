@@ -12,6 +12,7 @@
 //!
 //! Answers of the store that were asked for before it took something back are not believed: one counter, the *epoch*, tells.
 
+mod ahead;
 mod attributes;
 mod data;
 mod directory;
@@ -40,6 +41,7 @@ use crate::context::MountContext;
 use crate::inode::{InodeTable, StoreNode};
 use crate::ports::{Clock, FileCapabilities, FileStore, KernelPages, NodeNumber};
 use crate::read::Reading;
+use ahead::Ahead;
 use forgets::Forgets;
 use names::Asking;
 use root::Root;
@@ -55,7 +57,7 @@ const MIN_NAMES: usize = 1024;
 /// An open file store as a tree.
 ///
 /// # Locking
-/// `nodes` comes before the table of inodes, which comes before the state of a node. Nothing waits while holding any of them.
+/// `nodes` comes before the table of inodes and `ahead`, which come before the state of a node. Nothing waits while holding any of them.
 pub(crate) struct FileFs {
     me: Weak<Self>,
     context: MountContext,
@@ -68,6 +70,9 @@ pub(crate) struct FileFs {
     root: Root,
     asking: Asking,
     forgets: Arc<Forgets>,
+    ahead: Ahead,
+    /// Entries of listings so far.
+    listed: AtomicU64,
     /// Counts how often the store took something back.
     epoch: AtomicU64,
     /// How many times everything is being taken back at the moment.
@@ -108,6 +113,8 @@ impl FileFs {
             nodes: Mutex::new(nodes),
             root: Root::new(root),
             asking: Asking::default(),
+            ahead: Ahead::default(),
+            listed: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
             ending: AtomicUsize::new(0),
             names: AtomicUsize::new(0),

@@ -31,6 +31,8 @@ pub(super) struct NodeState {
     pub(super) references: u64,
     /// A directory it is in, and its name there: for people.
     pub(super) place: Option<(Weak<Node>, Name)>,
+    /// The how-manieth entry it was of all listings, when it was listed last.
+    pub(super) listed: u64,
     /// Its attributes.
     pub(super) attributes: Option<(FileAttributes, Until)>,
     /// Until when the kernel may believe attributes.

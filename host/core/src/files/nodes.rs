@@ -89,6 +89,7 @@ impl FileFs {
         let references = std::mem::take(&mut state.references);
         self.drop_names(&mut state, |_| true);
         drop(state);
+        drop(self.ahead.take(&node));
         self.forgets.add(of.number, references);
     }
 

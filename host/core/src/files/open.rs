@@ -56,9 +56,20 @@ impl Drop for OpenNode {
 
 /// What may be kept of a file that was just opened.
 pub(super) struct Begun {
-    file: Arc<File>,
+    pub(super) file: Arc<File>,
     /// What the kernel has is of the same version.
-    same: bool,
+    pub(super) same: bool,
+}
+
+/// What a file is opened at the store for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// For somebody who has just opened it, or reads.
+    Reader,
+    /// For pages that the kernel will keep: others are asked to let go of the right.
+    Pages,
+    /// For whoever opens it next, who must not need to be told more than that he may go on with what there is.
+    Later,
 }
 
 /// What came of asking a store for the right to keep what is read.
@@ -104,16 +115,19 @@ impl FileFs {
                 return Err(Error::new(ErrorKind::Invalid, Blame::Caller, message));
             }
         }
-        let mut open = self.open_again(node, false);
+        let mut open = self.ahead.take(node).unwrap_or_else(|| self.open_again(node, false));
         let data = self.data_of(node);
         let shared = data.held().filter(|_| data.source.opening().is_some());
         let begun = match shared.filter(|_| self.caps.coherence == Coherence::Pushed) {
             // Whoever opened it has the right, and it is for all.
             Some(file) => Some(Begun { file, same: true }),
-            None => self.begin(ctx, node, data, false).await?.held(),
+            None => self.begin(ctx, node, data, Purpose::Reader).await?.held(),
         };
         // Nobody is asked to let go of a file because it is opened. Where it is mapped, the right is asked for with each page.
         open.direct = begun.is_none();
+        if begun.as_ref().is_some_and(|begun| begun.file.size() <= self.reading.config().whole) {
+            self.open_ahead(node);
+        }
         let backing = match &begun {
             Some(begun) if self.is_immutable(data) => self.reading.backing(&begun.file).await,
             _ => None,
@@ -135,15 +149,16 @@ impl FileFs {
         data.source.opening().is_some_and(|opening| opening.cache.immutable)
     }
 
-    /// Opens a file at the store, and takes the right to keep what is read if it is given; `insists`: others are asked to let go of it.
+    /// Opens a file at the store, and takes the right to keep what is read if it is given.
     pub(super) async fn begin(
         &self,
         ctx: RequestCtx,
         node: &Node,
         data: &Data,
-        insists: bool,
+        purpose: Purpose,
     ) -> Result<Right, Error> {
         let version = data.version();
+        let insists = purpose == Purpose::Pages && self.caps.coherence == Coherence::Pushed;
         let opened = self.store.open(ctx, node.of.number, insists);
         let opened = bounded(self.clock(), ctx, "opening a file", opened).await?;
         let opening = Opening::new(self.store.clone(), opened.handle, opened.cache);
@@ -163,7 +178,7 @@ impl FileFs {
         let attributes = self.known_attributes(ctx, node, Some(&opening)).await?;
         let file = self.file(node, data, &opening, &attributes);
         file.open_cache().await;
-        Ok(match data.hold(version, &file).await {
+        Ok(match data.hold(version, &file, purpose == Purpose::Later).await {
             Some(same) => Right::Held(Begun { file, same: same && (cache.keep || cache.immutable) }),
             None => Right::Lost,
         })

@@ -2,11 +2,11 @@
 
 use super::data::Data;
 use super::directory::ATTEMPTS;
-use super::open::Right;
+use super::open::{Purpose, Right};
 use super::source::Opening;
 use super::{FileFs, Node, OpenNode};
 use crate::fs::{ReadData, ReadRequest, Seek};
-use crate::ports::{Coherence, ServedFrom};
+use crate::ports::ServedFrom;
 use crate::wait::bounded;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,9 @@ const IN_VAIN: u32 = 100;
 
 /// Time between two attempts to ask a store for it that fails.
 const PACE: Duration = Duration::from_millis(50);
+
+/// A page of the kernel.
+const PAGE: u64 = 4096;
 
 /// Whether a failure may be over a moment later.
 fn passes(kind: ErrorKind) -> bool {
@@ -95,12 +98,12 @@ impl FileFs {
         match data.source.opening() {
             Some(opening) if !due => return Ok(opening),
             Some(opening) => {
-                if let Err(error) = self.begin(ctx, &open.node, data, false).await {
+                if let Err(error) = self.begin(ctx, &open.node, data, Purpose::Reader).await {
                     tracing::debug!(mount = %self.context.id, %error, "the right to keep what is read was not given");
                     return Ok(opening);
                 }
             }
-            None => drop(self.begin(ctx, &open.node, data, false).await?),
+            None => drop(self.begin(ctx, &open.node, data, Purpose::Reader).await?),
         }
         data.source.opening().ok_or_else(|| Error::stale(self.path(&open.node)))
     }
@@ -127,7 +130,6 @@ impl FileFs {
         let _asking = data.asking_for_right();
         let until = self.clock().now() + ACQUIRING;
         let ctx = RequestCtx::internal(self.clock().now() + self.context.request_timeout);
-        let insists = self.caps.coherence == Coherence::Pushed;
         let mut version = data.version();
         let mut in_vain = 0;
         let reason = loop {
@@ -135,7 +137,7 @@ impl FileFs {
                 // Whoever wanted it has gone.
                 return;
             }
-            match self.begin(ctx, node, data, insists).await {
+            match self.begin(ctx, node, data, Purpose::Pages).await {
                 Ok(Right::Held(_)) => return,
                 Ok(Right::Lost) if self.clock().now() < until && in_vain < IN_VAIN => {
                     tokio::time::sleep(LOST).await;
@@ -165,8 +167,8 @@ impl FileFs {
     ) -> Result<ReadData, Error> {
         let mut gathered = self.reading.gather(size as usize);
         while gathered.missing() > 0 {
-            let length = u32::try_from(gathered.missing()).unwrap_or(u32::MAX).min(self.caps.max_read.max(1));
             let at = offset.saturating_add(gathered.len() as u64);
+            let length = piece(at, gathered.missing(), self.caps.max_read.max(1));
             let mut body = self.store.read(ctx, opening.handle, at, length).await?;
             if gathered.take(&mut *body, length as usize).await? < length as usize {
                 break;
@@ -216,6 +218,16 @@ impl FileFs {
     }
 }
 
+/// Bytes to ask a store for that gives at most `most` at a time. Whole pages, if they fit: others may write in between, and nobody is to see a page half old and half new.
+fn piece(at: u64, missing: usize, most: u32) -> u32 {
+    let missing = u32::try_from(missing).unwrap_or(u32::MAX);
+    if missing <= most {
+        return missing;
+    }
+    let beyond = u32::try_from(at.saturating_add(most.into()) % PAGE).unwrap_or(0);
+    if beyond < most { most - beyond } else { most }
+}
+
 /// `lseek(2)` in a file without holes but the one behind its end.
 pub(crate) fn seek_in_data(size: u64, offset: u64, what: Seek) -> Result<u64, Error> {
     match what {
@@ -225,5 +237,17 @@ pub(crate) fn seek_in_data(size: u64, offset: u64, what: Seek) -> Result<u64, Er
         }
         Seek::Data => Ok(offset),
         Seek::Hole => Ok(size),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::piece;
+
+    #[test]
+    fn pieces_end_where_pages_do() {
+        assert_eq!((piece(0, 100, 4096), piece(4096, 12_288, 10_000)), (100, 8192));
+        assert_eq!((piece(100, 9000, 8192), piece(8192, 808, 8192)), (8092, 808));
+        assert_eq!((piece(100, 9000, 50), piece(4090, 9000, 10)), (50, 6));
     }
 }

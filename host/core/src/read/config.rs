@@ -1,5 +1,6 @@
 //! Sizes and limits of reading.
 
+use crate::walk::Reach;
 use std::time::Duration;
 
 const KIB: u64 = 1024;
@@ -41,8 +42,10 @@ pub struct ReadConfig {
     pub keep_kernel: u64,
     /// Bytes of one file that the disk cache, if there is one, is expected to keep.
     pub keep_disk: u64,
-    /// Small files fetched ahead when the files of a directory are read whole, one after the other; 0: none.
+    /// Most small files fetched ahead when the files of a directory are read whole, one after the other; 0: none.
     pub siblings: usize,
+    /// So many files have to be opened one after the other first.
+    pub siblings_after: usize,
     /// Longest wait for the disk cache before the storage system is asked instead. A cache that has not answered in time is
     /// left alone for ten times as long.
     pub disk_wait: Duration,
@@ -73,12 +76,20 @@ impl Default for ReadConfig {
             amplification: 512,
             keep_kernel: 4 * GIB,
             keep_disk: 16 * GIB,
-            siblings: 8,
+            siblings: 32,
+            siblings_after: 4,
             disk_wait: Duration::from_secs(1),
             attempts: 3,
             retry_pause: Duration::from_millis(100),
             stall: Duration::from_secs(30),
             part_timeout: Duration::from_secs(300),
         }
+    }
+}
+
+impl ReadConfig {
+    /// How far ahead of somebody who reads the files of a directory one after the other.
+    pub(crate) fn reach(&self) -> Reach {
+        Reach { sure: self.siblings_after, most: self.siblings }
     }
 }

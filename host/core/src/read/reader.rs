@@ -74,6 +74,7 @@ impl FileReader {
             return Err(error);
         }
         let reading = &self.file.reading;
+        reading.asked_for();
         let outcome = bounded(&*reading.clock, ctx, "a read", self.wait(ctx, offset, end)).await;
         match &outcome {
             Ok(data) => reading.counters.given(data.from, data.bytes.len() as u64),

@@ -11,13 +11,18 @@ use crate::inode::FileVersion;
 use crate::ports::{BlockCache, CacheIdentity, Clock, KernelPages, Spawn};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use wasmount_types::{Ino, ObjectKey};
 
 /// Files of which bytes are in memory or under way are found by their node; the table is cleaned when it is this full and
 /// has doubled.
 const CLEAN_AT: usize = 1024;
+
+/// Small files opened in a row without a read after which nobody is expected to read the next ones: the kernel has their bytes.
+const UNREAD: u64 = 32;
+/// Part of the memory that may be filled with files that nobody has opened yet.
+const EXPECTED_SHARE: u64 = 8;
 
 /// The memory, the disk cache and the counters of all reads of a mount table.
 pub(crate) struct Reading {
@@ -29,6 +34,8 @@ pub(crate) struct Reading {
     pub(super) spawn: Arc<dyn Spawn>,
     pub(super) counters: Arc<Counters>,
     pub(super) kernel: OnceLock<Arc<dyn KernelPages>>,
+    /// Small files opened since bytes were asked for last.
+    unread: AtomicU64,
     files: Mutex<Files>,
 }
 
@@ -54,6 +61,7 @@ impl Reading {
             spawn,
             counters: Arc::default(),
             kernel: OnceLock::new(),
+            unread: AtomicU64::new(0),
             files: Mutex::default(),
         })
     }
@@ -95,6 +103,34 @@ impl Reading {
     ) -> Arc<File> {
         let (source, key, version) = (source.clone(), key.clone(), version.clone());
         Arc::new(File::new(self.clone(), source, None, ino, key, version, false))
+    }
+
+    /// A small file was opened: whether the next ones are worth fetching. They are not where enough is under way, nor where nobody reads what he opens.
+    pub(crate) fn is_expecting(&self) -> bool {
+        let unread = self.unread.fetch_add(1, Ordering::Relaxed);
+        unread < UNREAD && self.in_flight() < self.config.siblings as u64
+    }
+
+    /// Bytes that are asked for.
+    pub(super) fn asked_for(&self) {
+        if self.unread.load(Ordering::Relaxed) > 0 {
+            self.unread.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Of files that are expected to be read next, by their sizes, those that are worth fetching.
+    pub(crate) fn worth_fetching<T>(
+        &self,
+        files: impl IntoIterator<Item = (T, u64)>,
+    ) -> impl Iterator<Item = T> {
+        let mut room = self.config.memory / EXPECTED_SHARE;
+        let whole = self.config.whole;
+        files.into_iter().filter(move |(_, size)| (1..=whole).contains(size)).map_while(
+            move |(file, size)| {
+                room = room.checked_sub(size)?;
+                Some(file)
+            },
+        )
     }
 
     /// What the kernel knows of a node is no longer true.

@@ -54,9 +54,18 @@ pub fn images(
 
 /// One mount of a file system at the root, over a block cache.
 pub fn files_mount(store: &Arc<MemoryFiles>, cache: &Arc<MemoryCache>) -> Arc<MountTable> {
+    files_mount_reading(store, cache, ReadConfig::default())
+}
+
+/// The same, reading as told.
+pub fn files_mount_reading(
+    store: &Arc<MemoryFiles>,
+    cache: &Arc<MemoryCache>,
+    read: ReadConfig,
+) -> Arc<MountTable> {
     let identity = CacheIdentity::new("test").unwrap();
     let source = MemorySource::files(MountId::new("m"), store.clone(), Some(identity));
-    build(vec![(source, Place::Root, ObjectFsConfig::default())], ReadConfig::default(), cache.clone())
+    build(vec![(source, Place::Root, ObjectFsConfig::default())], read, cache.clone())
 }
 
 /// Several mounts.
