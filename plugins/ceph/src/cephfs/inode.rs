@@ -47,6 +47,8 @@ pub(super) struct Inode {
     pub(super) opens: u32,
     /// Readers under way.
     pub(super) readers: u32,
+    /// Entries of listings that lead here and that the user has not been given yet.
+    pub(super) listed: u32,
     pub(super) directory: Option<Box<Directory>>,
     /// Names that lead here: directory and name.
     pub(super) parents: Vec<(Vino, Arc<[u8]>)>,
@@ -102,6 +104,7 @@ impl Inode {
             refs: 0,
             opens: 0,
             readers: 0,
+            listed: 0,
             directory: (kind == Kind::Directory).then(|| Box::new(Directory::new(birth))),
             parents: Vec::new(),
             path: None,

@@ -53,6 +53,8 @@ struct Listed {
     vino: Vino,
     kind: Kind,
     cookie: u64,
+    /// It counts among those for which inodes are kept until they are given to the user.
+    waits: bool,
 }
 
 impl Listing {
@@ -69,15 +71,17 @@ impl Listing {
         }
     }
 
-    /// Begins anew at a place.
-    fn seek(&mut self, cookie: u64) {
-        self.entries.clear();
+    /// Begins anew at a place. Returns what is not given to the user now.
+    #[must_use]
+    fn seek(&mut self, cookie: u64) -> VecDeque<Listed> {
+        let given_up = std::mem::take(&mut self.entries);
         self.start = cookie;
         (self.last, self.last_name, self.undisturbed) = (cookie, None, None);
         (self.next, self.skip) = (Some((cookie >> COUNT_BITS) as u32), cookie & COUNT_MAX);
         if self.vino.is_snapshots() {
             (self.last, self.next, self.skip) = (0, Some(0), cookie);
         }
+        given_up
     }
 
     /// Whether nothing was received since it began at the beginning.
@@ -113,7 +117,22 @@ impl FsClient {
 
     /// Ends a listing.
     pub fn close_directory(&mut self, id: ListingId) {
-        self.listings.remove(&id);
+        if let Some(listing) = self.listings.remove(&id) {
+            self.given(listing.entries);
+        }
+    }
+
+    /// The user has been given these entries, or will not be.
+    fn given(&mut self, entries: impl IntoIterator<Item = Listed>) {
+        for listed in entries.into_iter().filter(|listed| listed.waits) {
+            self.listed -= 1;
+            if let Some(inode) = self.table.get_mut(listed.vino) {
+                inode.listed = inode.listed.saturating_sub(1);
+                if self.is_spare(listed.vino) {
+                    self.table.may_be_spare(listed.vino);
+                }
+            }
+        }
     }
 
     pub(super) fn step_readdir(&mut self, wanted: &PageWanted, asked: bool, now: Now) -> Step {
@@ -143,10 +162,11 @@ impl FsClient {
         if !self.asked.contains_key(&Ask::Readdir(wanted.listing))
             && ((wanted.cookie == 0 && !asked) || listing.after(wanted.cookie).is_none())
         {
-            listing.seek(wanted.cookie);
+            let given_up = listing.seek(wanted.cookie);
             if wanted.cookie == 0 {
                 listing.undisturbed = disturbed;
             }
+            self.given(given_up);
         }
         Step::Ask(Ask::Readdir(wanted.listing))
     }
@@ -170,7 +190,8 @@ impl FsClient {
         // What lies before is not asked for again, or from the beginning.
         if at > 0 {
             listing.start = wanted.cookie;
-            listing.entries.drain(..at);
+            let before: Vec<Listed> = listing.entries.drain(..at).collect();
+            self.given(before);
         }
         Some(Step::Done(Ok(self.listed(vino, &entries, end, wanted.with_attributes, fresh, now))))
     }
@@ -199,7 +220,8 @@ impl FsClient {
             let inode = self.table.get(target)?;
             unknown += usize::from(!inode.knows(Caps::ANY_SHARED));
             let cookie = (u64::from(at) << COUNT_BITS) | count;
-            entries.push(Listed { name: name.clone(), vino: target, kind: inode.attributes.kind, cookie });
+            let kind = inode.attributes.kind;
+            entries.push(Listed { name: name.clone(), vino: target, kind, cookie, waits: false });
         }
         // To ask for many single inodes costs more than to list them again.
         if wanted.with_attributes && unknown * 8 > entries.len() {
@@ -303,8 +325,15 @@ impl FsClient {
                 self.link(dir, name.clone(), Some(target), lease, period);
             }
             let hash = self.place(dir, &name).0;
+            // Who lists more directories at a time than there is memory for has to ask for single inodes again.
+            let waits = self.listed < self.config.idle_inodes / 2;
             if let Some(listing) = self.listings.get_mut(&id) {
-                taken += usize::from(listing.take(hash, name, target, kind));
+                let before = listing.entries.len();
+                taken += usize::from(listing.take(hash, name, target, kind, waits));
+                if waits && listing.entries.len() > before {
+                    self.listed += 1;
+                    self.table.get_mut(target).into_iter().for_each(|inode| inode.listed += 1);
+                }
             }
         }
         let end = flags & readdir_flags::FRAG_END != 0;
@@ -333,7 +362,7 @@ impl FsClient {
 
 impl Listing {
     /// Appends an entry, if it comes after the last one.
-    fn take(&mut self, hash: u32, name: Arc<[u8]>, vino: Vino, kind: Kind) -> bool {
+    fn take(&mut self, hash: u32, name: Arc<[u8]>, vino: Vino, kind: Kind, waits: bool) -> bool {
         let last_hash = (self.last >> COUNT_BITS) as u32;
         let cookie = if self.vino.is_snapshots() {
             self.last.saturating_add(1)
@@ -357,7 +386,7 @@ impl Listing {
         };
         (self.last, self.last_name) = (cookie, Some(name.clone()));
         if !self.vino.is_snapshots() || cookie > self.skip {
-            self.entries.push_back(Listed { name, vino, kind, cookie });
+            self.entries.push_back(Listed { name, vino, kind, cookie, waits });
         }
         true
     }

@@ -170,6 +170,8 @@ pub struct FsClient {
     last_request: u64,
     files: HashMap<FileId, Vino>,
     listings: HashMap<ListingId, Listing>,
+    /// Entries in them that inodes are kept for.
+    listed: usize,
     last_handle: u64,
     /// What the user has to forget before something is said to a server.
     holds: HashMap<u64, Hold>,
@@ -226,6 +228,7 @@ impl FsClient {
             last_request: 0,
             files: HashMap::new(),
             listings: HashMap::new(),
+            listed: 0,
             last_handle: 0,
             holds: HashMap::new(),
             last_hold: 0,

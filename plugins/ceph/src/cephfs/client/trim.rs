@@ -11,7 +11,8 @@ impl FsClient {
     pub(super) fn is_spare(&self, vino: Vino) -> bool {
         let spare = self.table.get(vino).is_some_and(|inode| {
             let told = inode.told.attributes || inode.told.pages || inode.told.entries;
-            let unused = inode.opens == 0 && inode.readers == 0 && inode.holds.is_empty() && !told;
+            let used = inode.opens > 0 || inode.readers > 0 || inode.listed > 0;
+            let unused = !used && inode.holds.is_empty() && !told;
             unused && (inode.refs == 0 || vino.is_head())
         });
         spare && !self.waiting.contains_key(&vino)

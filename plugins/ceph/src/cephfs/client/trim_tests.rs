@@ -2,7 +2,10 @@
 
 use super::{Command, FsClient};
 use crate::cephfs::{Answer, Done, FsConfig, INODE_BYTES, Vino};
-use crate::mds::{Caps, InodeStat, Rank, Reply, ReplyCap, cap_flags, ino};
+use crate::mds::{
+    Caps, DirStat, Frag, InodeStat, LeaseStat, Rank, ReaddirEntry, ReaddirReply, Reply, ReplyCap, ReplyExtra,
+    cap_flags, ino, name_hash, readdir_flags,
+};
 use crate::time::Now;
 use std::collections::VecDeque;
 
@@ -176,4 +179,50 @@ fn an_open_file_without_a_name_is_not_looked_at_until_it_is_closed() {
         }
     }
     assert!(released(&mut client));
+}
+
+#[test]
+fn what_was_listed_is_told_with_its_attributes_however_little_may_be_known() {
+    const PAGE: usize = 10;
+    let mut client = client(FsConfig { idle_inodes: 60, all_inodes: 80, ..FsConfig::default() });
+    let dir = Vino::head(ino::ROOT);
+    let mut own = told(0).target.unwrap();
+    (own.ino, own.mode, own.dir_layout.hash) = (ino::ROOT, 0o40_755, 2);
+    let (listing, _) = client.open_directory(dir).unwrap();
+    let mut hashed: Vec<_> =
+        (0..FILES).map(|number| (name_hash(2, number.to_string().as_bytes()) & 0xff_ffff, number)).collect();
+    hashed.sort_unstable();
+    let (mut cookie, mut listed, mut next) = (0, 0, 0);
+    loop {
+        client.readdir(listing, cookie, PAGE, true, None, NOW);
+        while let Some(asked) = request(&mut client) {
+            let end = (next + 25).min(hashed.len());
+            let mut reply = Reply { target: Some(own.clone()), ..told(0) };
+            if client.table.get(dir).is_some_and(|inode| inode.directory.is_some()) || next > 0 {
+                let entries = hashed[next..end].iter().map(|(_, number)| ReaddirEntry {
+                    name: number.to_string().into_bytes(),
+                    lease: LeaseStat::default(),
+                    inode: told(*number).target.unwrap(),
+                });
+                let flags = readdir_flags::HASH_ORDER | readdir_flags::OFFSET_HASH;
+                let flags = if end == hashed.len() { flags | readdir_flags::FRAG_END } else { flags };
+                let part = DirStat { frag: Frag::WHOLE, auth: Rank(-1), replicas: Vec::new() };
+                reply.extra =
+                    ReplyExtra::Readdir(ReaddirReply { dir: part, flags, entries: entries.collect() });
+                next = end;
+            }
+            client.replied(asked, Rank(0), NOW.monotonic_ms, reply, NOW);
+        }
+        let Some(Answer::Page { entries, end }) = answer(&mut client) else { panic!("a page") };
+        for entry in &entries {
+            assert!(entry.entry.is_some(), "{listed} were told, and then one without attributes");
+            listed += 1;
+        }
+        assert!(client.table.len() <= 80 + PAGE + 25, "{}", client.table.len());
+        let Some(last) = entries.last().filter(|_| !end) else { break };
+        cookie = last.cookie;
+    }
+    assert_eq!(listed as u64, FILES);
+    client.close_directory(listing);
+    assert!(client.listed == 0 && client.table.iter().all(|inode| inode.listed == 0));
 }
