@@ -8,14 +8,16 @@ use super::data::Data;
 use super::open::{Purpose, Right};
 use super::{FileFs, Node, OpenNode};
 use crate::ports::Coherence;
-use crate::walk::Runs;
+use crate::walk::{Reach, Runs};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use wasmount_types::{FileKind, Ino, RequestCtx};
 
 /// Directories whose readers are remembered.
-const DIRECTORIES: usize = 256;
+const DIRECTORIES: usize = 16;
+/// Files of all of these together; a directory that has more is not gone through with anybody.
+const FILES: usize = 128 * 1024;
 /// How long a file stays open for somebody who does not come.
 const KEPT: Duration = Duration::from_secs(10);
 /// Time after which a directory is looked at again in which a file was opened that had not been there.
@@ -30,10 +32,19 @@ pub(super) struct Ahead(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    walks: HashMap<Ino, Walk>,
+    /// The one that was used last comes last.
+    directories: Vec<Directory>,
     open: HashMap<Ino, (OpenNode, Instant)>,
     /// Somebody closes what is not asked for.
     closing: bool,
+}
+
+/// A directory of which files are opened.
+struct Directory {
+    ino: Ino,
+    /// The first files that were opened: before there are a few it is not worth a look at all that it has.
+    opened: Vec<Ino>,
+    walk: Option<Walk>,
 }
 
 /// The files of a directory in the two orders in which programs go through them, as far as the kernel knows them.
@@ -41,7 +52,7 @@ struct Walk {
     at: Instant,
     orders: [Vec<Weak<Node>>; 2],
     /// Places in these.
-    places: HashMap<Ino, [usize; 2]>,
+    places: HashMap<Ino, [u32; 2]>,
     runs: [Runs; 2],
 }
 
@@ -49,13 +60,21 @@ impl Walk {
     fn new(directory: &Node, at: Instant) -> Self {
         let mut files: Vec<_> = {
             let state = directory.lock();
+            if state.names.len() > FILES {
+                return Self {
+                    at,
+                    orders: Default::default(),
+                    places: HashMap::new(),
+                    runs: Default::default(),
+                };
+            }
             let files = state.names.iter().filter_map(|(name, (node, _))| Some((name, node.as_ref()?)));
             let files = files.filter_map(|(name, node)| Some((name.clone(), node.upgrade()?)));
             files.filter(|(_, node)| node.of.kind == FileKind::Regular).collect()
         };
-        let mut places = HashMap::<Ino, [usize; 2]>::with_capacity(files.len());
+        let mut places = HashMap::<Ino, [u32; 2]>::with_capacity(files.len());
         let mut order = |which: usize, files: &[(_, Arc<Node>)]| {
-            for (place, (_, node)) in files.iter().enumerate() {
+            for (place, (_, node)) in (0..).zip(files) {
                 if let Some(place_in) = places.entry(node.ino).or_default().get_mut(which) {
                     *place_in = place;
                 }
@@ -67,6 +86,20 @@ impl Walk {
         files.sort_by_cached_key(|(_, node)| node.lock().listed);
         let as_listed = order(1, &files);
         Self { at, orders: [by_name, as_listed], places, runs: Default::default() }
+    }
+
+    /// Takes note of an open and says which files to expect next.
+    fn opened(&mut self, file: Ino, reach: Reach) -> Vec<Arc<Node>> {
+        let Some(places) = self.places.get(&file) else { return Vec::new() };
+        let mut next = Vec::new();
+        for ((runs, place), order) in self.runs.iter_mut().zip(places).zip(&self.orders) {
+            let range = runs.opened(*place as usize, reach);
+            let range = range.start.min(order.len())..range.end.min(order.len());
+            if next.is_empty() {
+                next.extend(order.get(range).unwrap_or_default().iter().filter_map(Weak::upgrade));
+            }
+        }
+        next
     }
 }
 
@@ -116,24 +149,38 @@ impl FileFs {
 
     /// Files of a directory that will be opened next, as one of them just was.
     fn next_to(&self, directory: &Node, node: &Node) -> Vec<Arc<Node>> {
-        let now = self.clock().now();
+        let (now, reach) = (self.clock().now(), self.reading.config().reach());
         let mut state = self.ahead.lock();
-        if state.walks.len() >= DIRECTORIES && !state.walks.contains_key(&directory.ino) {
-            // Whoever is still going through one of them is sure again after a few files.
-            state.walks.clear();
-        }
-        let walk = state.walks.entry(directory.ino).or_insert_with(|| Walk::new(directory, now));
-        if !walk.places.contains_key(&node.ino) && now.saturating_duration_since(walk.at) >= LOOK_AGAIN {
-            *walk = Walk::new(directory, now);
-        }
-        let Some(places) = walk.places.get(&node.ino) else { return Vec::new() };
-        let mut next = Vec::new();
-        for ((runs, place), order) in walk.runs.iter_mut().zip(places).zip(&walk.orders) {
-            let range = runs.opened(*place, self.reading.config().reach());
-            let range = range.start.min(order.len())..range.end.min(order.len());
-            if next.is_empty() {
-                next.extend(order.get(range).unwrap_or_default().iter().filter_map(Weak::upgrade));
+        let index = state.directories.iter().position(|known| known.ino == directory.ino);
+        let mut known = match index {
+            Some(index) => state.directories.remove(index),
+            None => Directory { ino: directory.ino, opened: Vec::new(), walk: None },
+        };
+        let next = match &mut known.walk {
+            Some(walk) => {
+                let later = || now.saturating_duration_since(walk.at) >= LOOK_AGAIN;
+                if !walk.places.contains_key(&node.ino) && later() {
+                    *walk = Walk::new(directory, now);
+                }
+                walk.opened(node.ino, reach)
             }
+            None => {
+                known.opened.push(node.ino);
+                if known.opened.len() < reach.sure {
+                    Vec::new()
+                } else {
+                    let walk = known.walk.insert(Walk::new(directory, now));
+                    let so_far = std::mem::take(&mut known.opened);
+                    so_far.into_iter().map(|file| walk.opened(file, reach)).last().unwrap_or_default()
+                }
+            }
+        };
+        state.directories.push(known);
+        let files = |directory: &Directory| directory.walk.as_ref().map_or(0, |walk| walk.places.len());
+        while state.directories.len() > DIRECTORIES
+            || (state.directories.len() > 1 && state.directories.iter().map(files).sum::<usize>() > FILES)
+        {
+            state.directories.remove(0);
         }
         next
     }
