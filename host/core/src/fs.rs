@@ -1,10 +1,12 @@
 //! The file system as a kernel adapter sees it.
 
 use crate::ports::{BoxFuture, KernelPages, ServedFrom};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use std::any::Any;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
+use wasmount_pipe::Pipe;
 use wasmount_types::{Attr, Blame, Error, ErrorKind, Fh, FileKind, Ino, Name, RequestCtx};
 
 /// A node a look-up found.
@@ -84,6 +86,71 @@ pub struct ReadData {
     pub bytes: Bytes,
     /// Where they came from.
     pub from: ServedFrom,
+}
+
+/// Bytes of a file, wherever they are.
+#[derive(Debug)]
+pub enum ReadAnswer {
+    /// In memory.
+    Memory(ReadData),
+    /// Still in the kernel.
+    Piped(Piped),
+}
+
+/// Bytes of a file that lie in a pipe, and what they cost as long as they do.
+#[derive(Debug)]
+pub struct Piped {
+    /// Nothing else is in it.
+    pub pipe: Pipe,
+    /// Where they came from.
+    pub from: ServedFrom,
+    held: Arc<dyn Any + Send + Sync>,
+}
+
+impl Piped {
+    /// `held` is kept until the bytes are no longer needed.
+    pub fn new(pipe: Pipe, from: ServedFrom, held: Arc<dyn Any + Send + Sync>) -> Self {
+        Self { pipe, from, held }
+    }
+
+    /// The bytes, copied into memory.
+    ///
+    /// # Errors
+    /// `other`, blame `host`: the pipe could not be read.
+    pub fn into_memory(self) -> Result<ReadData, Error> {
+        let Self { mut pipe, from, held } = self;
+        let mut bytes = BytesMut::with_capacity(pipe.len());
+        let read = pipe.read_into(&mut bytes);
+        drop(held);
+        match read {
+            Ok(()) => Ok(ReadData { bytes: bytes.freeze(), from }),
+            Err(error) => {
+                let message = format!("bytes could not be taken out of a pipe: {error}");
+                Err(Error::new(ErrorKind::Other, Blame::Host, message))
+            }
+        }
+    }
+}
+
+impl ReadAnswer {
+    /// The bytes in memory, copied if they are not there.
+    ///
+    /// # Errors
+    /// Those of [`Piped::into_memory`].
+    pub fn into_memory(self) -> Result<ReadData, Error> {
+        match self {
+            Self::Memory(data) => Ok(data),
+            Self::Piped(piped) => piped.into_memory(),
+        }
+    }
+
+    /// How many bytes, and where they came from.
+    pub(crate) fn source(&self) -> (usize, ServedFrom) {
+        match self {
+            Self::Memory(data) => (data.bytes.len(), data.from),
+            Self::Piped(piped) => (piped.pipe.len(), piped.from),
+        }
+    }
 }
 
 /// What `lseek(2)` looks for.
@@ -180,6 +247,17 @@ pub trait FileSystem: Send + Sync + 'static {
 
     /// Bytes of an open file; fewer than wanted only at its end. They come as one contiguous piece.
     fn read(&self, ctx: RequestCtx, fh: Fh, wanted: ReadRequest) -> BoxFuture<'_, Result<ReadData, Error>>;
+
+    /// As [`read`](Self::read), for one who takes bytes out of a pipe too: those of a sequential reader then need not be copied on their way
+    /// through this process.
+    fn read_piped(
+        &self,
+        ctx: RequestCtx,
+        fh: Fh,
+        wanted: ReadRequest,
+    ) -> BoxFuture<'_, Result<ReadAnswer, Error>> {
+        Box::pin(async move { Ok(ReadAnswer::Memory(self.read(ctx, fh, wanted).await?)) })
+    }
 
     /// Where data or a hole is next in an open file, at or after `offset`.
     ///

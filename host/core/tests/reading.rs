@@ -49,7 +49,7 @@ async fn a_sequential_read_is_fetched_once_in_growing_parts_in_parallel() {
     ranges.sort_unstable();
     assert!(ranges.windows(2).all(|pair| pair[0].1 == pair[1].0), "no byte twice: {ranges:?}");
     assert!(ranges.len() < 20, "{ranges:?}");
-    assert_eq!(ranges.iter().map(|r| r.1 - r.0).max(), Some(8 * MIB));
+    assert_eq!(ranges.iter().map(|r| r.1 - r.0).max(), Some(32 * MIB));
     assert_eq!(store.most_in_flight().clamp(1, 4), store.most_in_flight(), "at most four requests at once");
 }
 

@@ -10,6 +10,7 @@ mod nodes;
 
 use crate::init::Handshake;
 use crate::passthrough::Backings;
+use crate::piped::Reads;
 use crate::readdir::Fit;
 use crate::reply::errno_of_kind;
 use crate::serve::{Asked, Given, Server};
@@ -31,14 +32,21 @@ pub(crate) struct Adapter {
     server: Server,
     backings: Arc<Backings>,
     handshake: Arc<Handshake>,
+    reads: Arc<Reads>,
     plain: Arc<Fit>,
     plus: Arc<Fit>,
 }
 
 impl Adapter {
-    pub(crate) fn new(server: Server, backings: Arc<Backings>, handshake: Arc<Handshake>) -> Self {
+    pub(crate) fn new(
+        server: Server,
+        backings: Arc<Backings>,
+        handshake: Arc<Handshake>,
+        reads: Arc<Reads>,
+    ) -> Self {
         // A `getdents` buffer of 32 KiB, which the kernel passes on, holds about so many entries.
-        Self { server, backings, handshake, plain: Arc::new(Fit::new(512)), plus: Arc::new(Fit::new(192)) }
+        let (plain, plus) = (Arc::new(Fit::new(512)), Arc::new(Fit::new(192)));
+        Self { server, backings, handshake, reads, plain, plus }
     }
 
     /// Answers something that this file system does not do.

@@ -5,10 +5,8 @@
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
+use wasmount_pipe::Pipe;
 use wasmount_types::{Ino, Name};
-
-/// `struct fuse_out_header`: length of the whole message, error or code, request.
-const HEADER: usize = 16;
 
 /// `enum fuse_notify_code`.
 const NOTIFY_INVAL_INODE: i32 = 2;
@@ -23,6 +21,9 @@ pub(crate) const EPOCH_MINOR: u32 = 44;
 pub(crate) struct Device(OwnedFd);
 
 impl Device {
+    /// Bytes of a `struct fuse_out_header`: length of the whole message, error or code, request.
+    pub(crate) const HEADER: usize = 16;
+
     pub(crate) fn new(connection: OwnedFd) -> Self {
         Self(connection)
     }
@@ -30,6 +31,17 @@ impl Device {
     /// Answers a request with these bytes.
     pub(crate) fn reply(&self, request: u64, body: &[u8]) -> io::Result<()> {
         self.write(0, request, &[body])
+    }
+
+    /// Answers a request with all that is in `body`, put together in `message`, which is empty.
+    ///
+    /// # Errors
+    /// `StorageFull`: nothing was sent. `NotFound`: nobody waits for the answer. What else the kernel says. What it has not taken is in `message`, behind the
+    /// header, and in `body`.
+    pub(crate) fn reply_piped(&self, request: u64, message: &mut Pipe, body: &mut Pipe) -> io::Result<()> {
+        message.push(&header(0, request, body.len())?)?;
+        body.move_to(message)?;
+        message.send_to(&self.0)
     }
 
     /// Puts bytes into the page cache. Waits for the locks of their pages, which READs hold that have not been answered. Whether
@@ -90,12 +102,7 @@ impl Device {
 
     /// One message, in one write: the kernel takes it whole or not at all.
     fn write(&self, code: i32, request: u64, parts: &[&[u8]]) -> io::Result<()> {
-        let length = HEADER + parts.iter().map(|part| part.len()).sum::<usize>();
-        let length = u32::try_from(length).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let mut header = [0; HEADER];
-        header[..4].copy_from_slice(&length.to_ne_bytes());
-        header[4..8].copy_from_slice(&code.to_ne_bytes());
-        header[8..].copy_from_slice(&request.to_ne_bytes());
+        let header = header(code, request, parts.iter().map(|part| part.len()).sum())?;
         // No message here has more than two parts.
         let mut slices = [IoSlice::new(&header), IoSlice::new(&[]), IoSlice::new(&[])];
         for (slice, part) in slices.iter_mut().skip(1).zip(parts) {
@@ -105,6 +112,16 @@ impl Device {
         rustix::io::retry_on_intr(|| rustix::io::writev(&self.0, &slices[..used]))?;
         Ok(())
     }
+}
+
+/// A `struct fuse_out_header` before so many bytes.
+fn header(code: i32, request: u64, length: usize) -> io::Result<[u8; Device::HEADER]> {
+    let length = u32::try_from(Device::HEADER + length).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let mut header = [0; Device::HEADER];
+    header[..4].copy_from_slice(&length.to_ne_bytes());
+    header[4..8].copy_from_slice(&code.to_ne_bytes());
+    header[8..].copy_from_slice(&request.to_ne_bytes());
+    Ok(header)
 }
 
 /// Whether the kernel knows the node of a message: it says so, and it is no error.

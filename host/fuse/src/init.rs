@@ -22,7 +22,7 @@ const CONGESTION_THRESHOLD: u16 = MAX_BACKGROUND / 4 * 3;
 
 /// Largest READ in bytes, unless more is read ahead at a time. A kernel with a lower `fs.fuse.max_pages_limit` (which is
 /// 1 MiB unless the operator raised it) takes that.
-const MAX_READ: u32 = 1 << 20;
+pub(crate) const MAX_READ: u32 = 1 << 20;
 
 /// fuser's largest.
 const MOST_READ: u32 = 16 << 20;

@@ -26,6 +26,7 @@ mod options;
 mod pages;
 mod passthrough;
 mod patience;
+mod piped;
 mod readdir;
 mod reply;
 mod serve;

@@ -1,6 +1,7 @@
 //! Words of core in the words of the kernel protocol.
 
 use crate::passthrough::Backings;
+use crate::piped::Answer;
 use crate::serve::Given;
 use bytes::Bytes;
 use fuser::{
@@ -96,11 +97,21 @@ pub(crate) fn target(result: Result<Bytes, Error>, reply: ReplyData) -> Given {
 }
 
 /// Answers READ.
-pub(crate) fn bytes_read(size: u32, data: &ReadData, reply: ReplyData) -> Given {
-    // More than was asked for would be taken as a protocol fault by the kernel.
-    let bytes = data.bytes.get(..size as usize).unwrap_or(&data.bytes);
-    reply.data(bytes);
-    Given { bytes: bytes.len() as u64, from: Some(data.from), passthrough: false }
+pub(crate) fn bytes_read(size: u32, answer: &Answer, reply: ReplyData) -> Given {
+    let (bytes, from) = match answer {
+        Answer::Bytes(ReadData { bytes, from }) => {
+            // More than was asked for would be taken as a protocol fault by the kernel.
+            let bytes = bytes.get(..size as usize).unwrap_or(bytes);
+            reply.data(bytes);
+            (bytes.len(), *from)
+        }
+        Answer::Sent(length, from) => {
+            // To nobody: fuser's replies must not be dropped silently.
+            reply.data(&[]);
+            (*length, *from)
+        }
+    };
+    Given { bytes: bytes as u64, from: Some(from), passthrough: false }
 }
 
 /// Answers LSEEK. A file system that knows nothing of holes says so once, and the kernel takes everything for data from then on.

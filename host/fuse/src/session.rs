@@ -2,11 +2,12 @@
 
 use crate::adapter::Adapter;
 use crate::device::Device;
-use crate::init::{Handshake, Init};
+use crate::init::{Handshake, Init, MAX_READ};
 use crate::kernel::KernelSide;
 use crate::options::MountOptions;
 use crate::passthrough::{Backings, Passthrough};
 use crate::patience::Patience;
+use crate::piped::Reads;
 use crate::serve::Server;
 use crate::stale::{self, StaleError};
 use crate::{attach, bdi, mountinfo};
@@ -198,9 +199,10 @@ fn begin(
     let backings = Arc::new(Backings::new());
     let server = Server::new(fs.clone(), options.operations.clone(), runtime, patience.deadline);
     let device = |connection: &OwnedFd| connection.try_clone().map(Device::new);
-    let (ours, for_init) = (device(&connection)?, device(&connection)?);
+    let (ours, for_init, for_reads) = (device(&connection)?, device(&connection)?, device(&connection)?);
     let handshake = Arc::new(Handshake::new(Init::new(options, patience.ask), for_init));
-    let adapter = Adapter::new(server, backings.clone(), handshake.clone());
+    let reads = Arc::new(Reads::new(for_reads, MAX_READ as usize));
+    let adapter = Adapter::new(server, backings.clone(), handshake.clone(), reads);
     let session = Session::from_fd(adapter, connection, SessionACL::All, session_config(options))?;
     let agreed =
         handshake.agreed().ok_or_else(|| io::Error::other("the kernel was not asked for anything"))?;

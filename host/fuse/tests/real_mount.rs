@@ -5,7 +5,7 @@
 mod memory;
 
 use memory::fixture::{Fixture, mounts_at, target};
-use memory::{BIG_SIZE, MANY, Memory, big_byte};
+use memory::{BIG, BIG_SIZE, MANY, Memory, big_byte, content};
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use wasmount_fuse::{MountError, MountOptions, mount};
+use wasmount_pipe::Pipes;
 
 #[test]
 fn kernel_sees_type_options_and_read_ahead() {
@@ -65,6 +66,45 @@ fn holes_are_found_by_lseek() {
     assert_eq!(seek(&file, SeekFrom::Hole(BIG_SIZE)), Err(Errno::NXIO));
     assert_eq!(seek(&file, SeekFrom::Data(BIG_SIZE)), Err(Errno::NXIO));
     assert_eq!(seek(&file, SeekFrom::End(0)), Ok(BIG_SIZE), "the kernel knows this by itself");
+}
+
+/// Reads all of `big` in reads of this size, which arrive as they are, and compares.
+fn read_big(fixture: &Fixture, size: usize) {
+    fixture.fs.direct.store(true, Ordering::Relaxed);
+    let mut file = File::open(fixture.path("big")).unwrap();
+    let (mut at, mut piece) = (0, vec![0; size]);
+    loop {
+        let length = file.read(&mut piece).unwrap();
+        if length == 0 {
+            break;
+        }
+        let right = piece[..length].iter().zip(at..).all(|(byte, at)| *byte == big_byte(at));
+        assert!(right, "{length} bytes at {at}");
+        at += length as u64;
+    }
+    assert_eq!(at, BIG_SIZE);
+}
+
+#[test]
+fn reads_are_answered_out_of_pipes() {
+    let fixture = Fixture::new();
+    *fixture.fs.pipes.lock().unwrap() = Some(Pipes::new(8, 1 << 20));
+    // Not within the deadline of a READ.
+    assert_eq!(content(BIG).len() as u64, BIG_SIZE);
+    let reads = || fixture.fs.reads.swap(0, Ordering::SeqCst);
+    read_big(&fixture, 512 << 10);
+    assert_eq!((reads(), fixture.fs.piped.swap(0, Ordering::SeqCst)), (81, 80), "the last one finds the end");
+    // As many pieces as a pipe of this size has room for: with a header, one too many where larger pipes are not allowed.
+    // (What is read into memory that begins inside a page comes as two READs.)
+    read_big(&fixture, 1 << 20);
+    assert!(reads() > 40 && fixture.fs.piped.load(Ordering::SeqCst) == 40);
+    // What the kernel does not take as an answer is an error, once: from then on nothing is sent out of pipes.
+    fixture.fs.too_long.store(1, Ordering::SeqCst);
+    let mut file = File::open(fixture.path("big")).unwrap();
+    assert!(file.read(&mut vec![0; 512 << 10]).is_err());
+    fixture.fs.too_long.store(1, Ordering::SeqCst);
+    read_big(&fixture, 512 << 10);
+    assert_eq!(fixture.fs.too_long.load(Ordering::SeqCst), 0);
 }
 
 #[test]

@@ -17,7 +17,9 @@ pub use file::{Content, ControlFile, ControlStream, TextFile};
 pub use nodes::is_control;
 
 use crate::FileSystem;
-use crate::fs::{DirEntry, Entry, FsStats, OpenDirectory, OpenFile, ReadData, ReadDir, ReadRequest, Seek};
+use crate::fs::{
+    DirEntry, Entry, FsStats, OpenDirectory, OpenFile, ReadAnswer, ReadData, ReadDir, ReadRequest, Seek,
+};
 use crate::ports::{BoxFuture, KernelPages, ServedFrom};
 use bytes::Bytes;
 use handles::{Handles, Open, RootHandles};
@@ -147,6 +149,18 @@ impl FileSystem for ControlFs {
             return Box::pin(self.read_control(ctx, fh, wanted.offset, wanted.size));
         }
         self.inner.read(ctx, fh, wanted)
+    }
+
+    fn read_piped(
+        &self,
+        ctx: RequestCtx,
+        fh: Fh,
+        wanted: ReadRequest,
+    ) -> BoxFuture<'_, Result<ReadAnswer, Error>> {
+        if Handles::owns(fh) {
+            return Box::pin(async move { Ok(ReadAnswer::Memory(self.read(ctx, fh, wanted).await?)) });
+        }
+        self.inner.read_piped(ctx, fh, wanted)
     }
 
     fn seek(&self, ctx: RequestCtx, fh: Fh, offset: u64, what: Seek) -> BoxFuture<'_, Result<u64, Error>> {

@@ -8,7 +8,7 @@ use crate::blocks::{LiveImage, SharedImage};
 use crate::files::seek_in_data;
 use crate::fs::{self, Seek};
 use crate::inode::FileVersion;
-use crate::read::{File, FileReader, Source};
+use crate::read::{File, FileReader, Source, Taking};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wasmount_types::{Blame, Error, ErrorKind, Fh, Ino, ObjectKey, RequestCtx};
@@ -161,18 +161,19 @@ impl MountTable {
         ctx: RequestCtx,
         fh: Fh,
         wanted: fs::ReadRequest,
-    ) -> Result<fs::ReadData, Error> {
+        taking: Taking,
+    ) -> Result<fs::ReadAnswer, Error> {
         let open = self.files.get(fh)?;
         let open = match &*open {
             Open::Path(open) => open,
-            Open::Node(open) => return self.read_node(ctx, open, wanted).await,
+            Open::Node(open) => return self.read_node(ctx, open, wanted).await.map(fs::ReadAnswer::Memory),
         };
         let mount: Arc<Mount> = self.mount(open.mount)?;
         let volume = mount.volume(ctx).await?;
         let mut attempt = 1;
         let outcome = loop {
             let outcome = match self.reader(ctx, open, &volume).await {
-                Ok(reader) => reader.read(ctx, wanted.offset, wanted.size).await,
+                Ok(reader) => reader.read_any(ctx, wanted.offset, wanted.size, taking).await,
                 Err(error) => Err(error),
             };
             let outcome = self.noted(&mount, &volume, outcome);

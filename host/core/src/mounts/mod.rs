@@ -26,9 +26,12 @@ pub use state::MountState;
 pub use table::MountTable;
 
 use crate::fs::{
-    DirEntry, Entry, FileSystem, FsStats, OpenDirectory, OpenFile, ReadData, ReadDir, ReadRequest, Seek,
+    DirEntry, Entry, FileSystem, FsStats, OpenDirectory, OpenFile, ReadAnswer, ReadData, ReadDir,
+    ReadRequest, Seek,
 };
+
 use crate::ports::{BoxFuture, KernelPages};
+use crate::read::Taking;
 use bytes::Bytes;
 use std::sync::Arc;
 use wasmount_types::{Error, Fh, Ino, Name, RequestCtx};
@@ -60,7 +63,16 @@ impl FileSystem for MountTable {
     }
 
     fn read(&self, ctx: RequestCtx, fh: Fh, wanted: ReadRequest) -> BoxFuture<'_, Result<ReadData, Error>> {
-        Box::pin(self.read_file(ctx, fh, wanted))
+        Box::pin(async move { self.read_file(ctx, fh, wanted, Taking::Memory).await?.into_memory() })
+    }
+
+    fn read_piped(
+        &self,
+        ctx: RequestCtx,
+        fh: Fh,
+        wanted: ReadRequest,
+    ) -> BoxFuture<'_, Result<ReadAnswer, Error>> {
+        Box::pin(self.read_file(ctx, fh, wanted, Taking::Any))
     }
 
     fn seek(&self, ctx: RequestCtx, fh: Fh, offset: u64, what: Seek) -> BoxFuture<'_, Result<u64, Error>> {

@@ -2,7 +2,9 @@
 
 use super::BoxFuture;
 use bytes::{Bytes, BytesMut};
-use wasmount_types::Error;
+use std::future::ready;
+use wasmount_pipe::Pipe;
+use wasmount_types::{Blame, Error, ErrorKind};
 
 /// Bytes on their way from a storage system, front to back. Dropping it cancels what has not arrived.
 #[expect(
@@ -28,6 +30,37 @@ pub trait Body: Send {
     /// # Cancellation safety
     /// Dropping the future loses no bytes: they are in `into`, or come next.
     fn read_into<'a>(&'a mut self, into: &'a mut BytesMut) -> BoxFuture<'a, Option<Result<usize, Error>>>;
+
+    /// The next bytes, between `least` and `most` of them, if they lie in one piece of memory already and nobody else has it: they need not be copied then. What they
+    /// cost is the taker's from now on.
+    ///
+    /// # Errors
+    /// Those of [`read_into`](Self::read_into).
+    fn take(&mut self, _least: usize, _most: usize) -> Option<Result<Bytes, Error>> {
+        None
+    }
+
+    /// Whether [`pour`](Self::pour) works for the next bytes.
+    fn pours(&self) -> bool {
+        false
+    }
+
+    /// Moves the next bytes, at most `most`, into `pipe` without a copy, and returns how many: 0 when the pipe is full. `None` at the
+    /// end.
+    ///
+    /// # Errors
+    /// Those of [`read_into`](Self::read_into); `unsupported` where it does not [work](Self::pours).
+    ///
+    /// # Cancellation safety
+    /// Dropping the future loses no bytes: they are in `pipe`, or come next.
+    fn pour<'a>(
+        &'a mut self,
+        _pipe: &'a mut Pipe,
+        _most: usize,
+    ) -> BoxFuture<'a, Option<Result<usize, Error>>> {
+        let message = "the bytes of this body cannot be moved into a pipe";
+        Box::pin(ready(Some(Err(Error::new(ErrorKind::Unsupported, Blame::Host, message)))))
+    }
 
     /// The next bytes in memory of their own, never empty; `None` at the end. For those who have none to receive into.
     ///

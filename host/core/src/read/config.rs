@@ -7,8 +7,8 @@ const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
 
-/// Sizes and limits of reading. The defaults come from measurements on a loopback MinIO: 8 MiB parts over four
-/// connections reach what the machine can do, larger ones only cost memory.
+/// Sizes and limits of reading. The defaults come from measurements on a loopback MinIO, which takes 0.93 s of CPU for a GiB in parts of
+/// 8 MiB and 0.78 s in parts of 32 MiB: each request costs it about a millisecond.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadConfig {
     /// Files up to this many bytes are fetched whole at the first read.
@@ -46,6 +46,8 @@ pub struct ReadConfig {
     pub siblings: usize,
     /// So many files have to be opened one after the other first.
     pub siblings_after: usize,
+    /// Blocks that may lie in pipes of the kernel at once; each takes two descriptors.
+    pub pipes: usize,
     /// Longest wait for the disk cache before the storage system is asked instead. A cache that has not answered in time is
     /// left alone for ten times as long.
     pub disk_wait: Duration,
@@ -64,9 +66,9 @@ impl Default for ReadConfig {
         Self {
             whole: MIB,
             part_min: MIB,
-            part_max: 8 * MIB,
+            part_max: 32 * MIB,
             parallel: 4,
-            ahead: 40 * MIB,
+            ahead: 64 * MIB,
             slack: 4 * MIB,
             streams: 4,
             idle_reads: 32,
@@ -78,6 +80,7 @@ impl Default for ReadConfig {
             keep_disk: 16 * GIB,
             siblings: 32,
             siblings_after: 4,
+            pipes: 128,
             disk_wait: Duration::from_secs(1),
             attempts: 3,
             retry_pause: Duration::from_millis(100),

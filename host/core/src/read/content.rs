@@ -2,23 +2,37 @@
 //!
 //! Bytes are copied once, from where the transport received them into a block. A read is answered as soon as its own
 //! bytes are there: the filled front of a block is split off and shown, the rest goes on being filled. Reads that are
-//! asked for one after the other therefore get slices, not copies.
+//! asked for one after the other therefore get slices, not copies. Of a stream whose reads have become whole blocks, bytes that can stay in
+//! the kernel are not copied at all: they lie in a pipe for each block, which the reader of that block gets.
 
 use super::blocks::{BLOCK, Grant, Held, block_end};
 use super::memory::{ReadMemory, block_pages};
+use super::piece::{Piece, Shown};
 use crate::ports::ServedFrom;
 use bytes::{Bytes, BytesMut};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use wasmount_types::{Blame, Error, ErrorKind};
+use wasmount_pipe::{Pipe, Pipes};
+use wasmount_types::Error;
 
 /// Why bytes will not come.
 #[derive(Clone, Debug)]
 pub(super) enum Failure {
     /// The fetch failed.
     Failed(Error),
-    /// Who drove the fetch has gone: nothing is known, and whoever still wants the bytes begins anew.
+    /// Who drove the fetch has gone, or the bytes are with somebody else: nothing is known, and whoever still wants them begins anew.
     Abandoned,
+}
+
+/// How a reader takes bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taking {
+    /// In memory.
+    Memory,
+    /// In a pipe too, if he reads exactly what lies in one.
+    Any,
 }
 
 /// Where the fetch puts bytes and readers find them.
@@ -28,13 +42,11 @@ pub(super) struct Content {
     /// Byte after the last one.
     pub(super) end: u64,
     memory: Arc<ReadMemory>,
+    /// For whole blocks that may stay in the kernel.
+    pipes: Option<Arc<Pipes>>,
+    /// Some bytes are with somebody else.
+    given: AtomicBool,
     state: Mutex<State>,
-}
-
-struct Piece {
-    at: u64,
-    bytes: Bytes,
-    held: Arc<Held>,
 }
 
 struct State {
@@ -54,7 +66,7 @@ struct State {
 }
 
 impl Content {
-    pub(super) fn new(memory: Arc<ReadMemory>, start: u64, end: u64) -> Self {
+    pub(super) fn new(memory: Arc<ReadMemory>, pipes: Option<Arc<Pipes>>, start: u64, end: u64) -> Self {
         let state = State {
             pieces: Vec::new(),
             tail: BytesMut::new(),
@@ -65,7 +77,7 @@ impl Content {
             grant: None,
             from: ServedFrom::Origin,
         };
-        Self { start, end, memory, state: Mutex::new(state) }
+        Self { start, end, memory, pipes, given: AtomicBool::new(false), state: Mutex::new(state) }
     }
 
     /// Takes the budget for all blocks.
@@ -111,11 +123,7 @@ impl Content {
                 state.split(until);
             }
         }
-        let filled = state.filled();
-        let due = state.due(filled);
-        drop(state);
-        due.into_iter().for_each(Waker::wake);
-        filled
+        self.woken(state)
     }
 
     /// The room for the next bytes, as far as they lie in one block and before `limit`: where they begin, and the room,
@@ -150,10 +158,92 @@ impl Content {
         if filled == self.end || (filled - self.start).is_multiple_of(BLOCK) {
             state.split(filled);
         }
-        let due = state.due(filled);
-        drop(state);
-        due.into_iter().for_each(Waker::wake);
-        filled
+        self.woken(state)
+    }
+
+    /// How many bytes may come in memory of their own at most, before `limit`: whole blocks, or the last ones. At least one block, or what there is
+    /// of it; `None` in the middle of one.
+    pub(super) fn adoptable(&self, limit: u64) -> Option<(usize, usize)> {
+        let at = self.filled();
+        let end = block_end(self.start, at, self.end);
+        let begins = (at - self.start).is_multiple_of(BLOCK) && at < end && end <= limit;
+        begins.then(|| ((end - at) as usize, (limit - at) as usize))
+    }
+
+    /// Takes memory with the bytes of whole blocks, except for the end of the part; what lies beyond the last of them is copied. Returns how far it is filled.
+    pub(super) fn adopt(&self, mut bytes: Bytes) -> u64 {
+        let mut state = self.lock();
+        // All of it is there until the last slice of it has gone, so one holds its blocks for all of them.
+        let mut blocks = Vec::new();
+        let mut at = state.filled();
+        let mut grant: Option<Grant> = None;
+        loop {
+            let size = (block_end(self.start, at, self.end) - at) as usize;
+            if size == 0 || bytes.len() < size {
+                break;
+            }
+            match (&mut grant, self.split_grant(&mut state, at)) {
+                (Some(all), Some(more)) => all.merge(more),
+                (all, more) => *all = more,
+            }
+            blocks.push((at, bytes.split_to(size)));
+            at += size as u64;
+        }
+        if let Some((last, _)) = blocks.last() {
+            let held = Held::new(self.memory.pool.clone(), grant);
+            state.held = Some((*last, held.clone()));
+            state.tail_at = at;
+            state.pieces.extend(blocks.into_iter().map(|(at, bytes)| Piece::memory(at, bytes, held.clone())));
+        }
+        let filled = self.woken(state);
+        if bytes.is_empty() { filled } else { self.append(&bytes) }
+    }
+
+    /// An empty pipe for the next bytes, if these begin a block that may stay in the kernel; and how many they are.
+    pub(super) fn lend_pipe(&self, limit: u64) -> Option<(Pipe, usize)> {
+        let pipes = self.pipes.as_ref()?;
+        let at = self.filled();
+        let end = block_end(self.start, at, self.end);
+        let whole = (at - self.start).is_multiple_of(BLOCK) && at < end && end <= limit;
+        whole.then(|| pipes.take()).flatten().map(|pipe| (pipe, (end - at) as usize))
+    }
+
+    /// Takes what a lent pipe has of its block, into memory.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn absorb(&self, mut pipe: Pipe, was_full: bool) -> io::Result<()> {
+        if let Some(pipes) = self.pipes.as_ref().filter(|_| was_full) {
+            pipes.tell(false);
+        }
+        let (_, mut room) = self.lend(self.end);
+        let read = pipe.read_into(&mut room);
+        self.restore(Some(room));
+        read
+    }
+
+    /// Takes a pipe with all bytes of its block; returns how far it is filled.
+    pub(super) fn restore_pipe(&self, pipe: Pipe) -> u64 {
+        if let Some(pipes) = &self.pipes {
+            pipes.tell(true);
+        }
+        let mut state = self.lock();
+        let at = state.filled();
+        let held = self.hold_block(&mut state, at);
+        state.tail_at = at + pipe.len() as u64;
+        state.pieces.push(Piece::pipe(at, pipe, held));
+        self.woken(state)
+    }
+
+    /// Whether blocks of it may stay in the kernel.
+    pub(super) fn is_piped(&self) -> bool {
+        self.pipes.is_some()
+    }
+
+    /// Whether some of `from..to` is with somebody else.
+    pub(super) fn is_given_away(&self, from: u64, to: u64) -> bool {
+        self.given.load(Ordering::Relaxed)
+            && self.lock().pieces.iter().any(|piece| piece.is_gone() && piece.at < to && from < piece.end())
     }
 
     /// No more bytes will come.
@@ -170,11 +260,23 @@ impl Content {
     }
 
     /// The bytes `from..to` if they are there; else wakes the caller once they are, or will not come.
-    pub(super) fn poll(&self, context: &Context<'_>, from: u64, to: u64) -> Poll<Result<Bytes, Failure>> {
+    pub(super) fn poll(
+        &self,
+        context: &Context<'_>,
+        from: u64,
+        to: u64,
+        taking: Taking,
+    ) -> Poll<Result<Shown, Failure>> {
         let mut state = self.lock();
         if state.filled() >= to {
-            let memory = &self.memory;
-            return Poll::Ready(state.show(memory, from, to).map_err(Failure::Failed));
+            let shown = match state.whole(from, to) {
+                Some(piece) if taking == Taking::Any => piece.give(),
+                _ => state.show(&self.memory, from, to).map(Shown::Memory),
+            };
+            if matches!(shown, Some(Shown::Pipe(..))) {
+                self.given.store(true, Ordering::Relaxed);
+            }
+            return Poll::Ready(shown.ok_or(Failure::Abandoned));
         }
         if let Some(failure) = &state.failure {
             return Poll::Ready(Err(failure.clone()));
@@ -185,17 +287,18 @@ impl Content {
         Poll::Pending
     }
 
-    /// The bytes `from..to`, all of which are there, in slices of at most a block.
+    /// The bytes `from..to`, all of which have arrived, in slices of at most a block, up to those that are with somebody else.
     pub(super) fn slices(&self, from: u64, to: u64) -> Vec<(u64, Bytes, Arc<Held>)> {
         let mut state = self.lock();
         state.split(to);
-        let begin = state.pieces.partition_point(|piece| piece.at + piece.bytes.len() as u64 <= from);
+        let begin = state.pieces.partition_point(|piece| piece.end() <= from);
         let mut slices = Vec::new();
-        for piece in state.pieces.iter().skip(begin).take_while(|piece| piece.at < to) {
-            let low = from.saturating_sub(piece.at) as usize;
-            let high = piece.bytes.len().min((to - piece.at) as usize);
-            let slice = piece.held.show(piece.bytes.slice(low..high));
-            slices.push((piece.at + low as u64, slice, piece.held.clone()));
+        for piece in state.pieces.iter_mut().skip(begin).take_while(|piece| piece.at < to) {
+            let begin = from.max(piece.at);
+            let (low, high) = (begin - piece.at, piece.end().min(to) - piece.at);
+            let Some(bytes) = piece.bytes(&self.memory) else { break };
+            let slice = bytes.slice(low as usize..high as usize);
+            slices.push((begin, piece.held().show(slice), piece.held().clone()));
         }
         slices
     }
@@ -207,14 +310,34 @@ impl Content {
         if !begins || state.held.as_ref().is_some_and(|(begin, _)| *begin == at) {
             return;
         }
-        let size = block_end(self.start, at, self.end) - at;
-        let pages = block_pages(size) as usize;
-        let grant = match &mut state.grant {
+        self.hold_block(state, at);
+        state.tail = self.memory.pool.block(block_end(self.start, at, self.end) - at);
+    }
+
+    /// What keeps the block that begins at `at`, which is the current one from now on.
+    fn hold_block(&self, state: &mut State, at: u64) -> Arc<Held> {
+        let grant = self.split_grant(state, at);
+        let held = Held::new(self.memory.pool.clone(), grant);
+        state.held = Some((at, held.clone()));
+        held
+    }
+
+    /// The budget for the block that begins at `at`.
+    fn split_grant(&self, state: &mut State, at: u64) -> Option<Grant> {
+        let pages = block_pages(block_end(self.start, at, self.end) - at) as usize;
+        match &mut state.grant {
             Some(grant) if grant.num_permits() > pages => grant.split(pages),
             rest => rest.take(),
-        };
-        state.held = Some((at, Held::new(self.memory.pool.clone(), grant)));
-        state.tail = self.memory.pool.block(size);
+        }
+    }
+
+    /// Wakes those whose bytes are there; returns how far it is filled.
+    fn woken(&self, mut state: MutexGuard<'_, State>) -> u64 {
+        let filled = state.filled();
+        let due = state.due(filled);
+        drop(state);
+        due.into_iter().for_each(Waker::wake);
+        filled
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -245,33 +368,36 @@ impl State {
         let bytes = self.tail.split_to(length.min(self.tail.len())).freeze();
         held.anchor(&bytes);
         self.tail_at += bytes.len() as u64;
-        self.pieces.push(Piece { at: to - bytes.len() as u64, bytes, held: held.clone() });
+        self.pieces.push(Piece::memory(to - bytes.len() as u64, bytes, held.clone()));
     }
 
-    /// The bytes `from..to`, all of which are there.
-    fn show(&mut self, memory: &ReadMemory, from: u64, to: u64) -> Result<Bytes, Error> {
+    /// The piece that is exactly `from..to`.
+    fn whole(&mut self, from: u64, to: u64) -> Option<&mut Piece> {
+        let found = self.pieces.binary_search_by_key(&from, |piece| piece.at).ok()?;
+        self.pieces.get_mut(found).filter(|piece| piece.end() == to)
+    }
+
+    /// The bytes `from..to`, all of which have arrived; `None` if some are with somebody else.
+    fn show(&mut self, memory: &ReadMemory, from: u64, to: u64) -> Option<Bytes> {
         self.split(to);
-        let found = self.pieces.partition_point(|piece| piece.at <= from).checked_sub(1);
-        let pieces = found.and_then(|index| self.pieces.get(index..)).unwrap_or_default();
+        let found = self.pieces.partition_point(|piece| piece.at <= from).checked_sub(1)?;
         let mut seam = None;
         let mut at = from;
-        for piece in pieces {
-            let begin = (at - piece.at) as usize;
-            let end = piece.bytes.len().min((to - piece.at) as usize);
-            if begin > end {
-                break;
-            }
+        for piece in self.pieces.iter_mut().skip(found) {
+            let (begin, end) = ((at - piece.at) as usize, (piece.end().min(to) - piece.at) as usize);
+            let bytes = piece.bytes(memory)?;
             if (end - begin) as u64 == to - from {
-                return Ok(piece.held.show(piece.bytes.slice(begin..end)));
+                let slice = bytes.slice(begin..end);
+                return Some(piece.held().show(slice));
             }
             let seam = seam.get_or_insert_with(|| memory.seam(to - from));
-            seam.bytes.extend_from_slice(piece.bytes.get(begin..end).unwrap_or_default());
+            seam.bytes.extend_from_slice(bytes.get(begin..end)?);
             at += (end - begin) as u64;
             if at == to {
-                return Ok(seam.finish());
+                return Some(seam.finish());
             }
         }
-        Err(Error::new(ErrorKind::Other, Blame::Host, "bytes that had arrived are not where they were put"))
+        None
     }
 }
 
@@ -286,8 +412,7 @@ impl Drop for Content {
         }
         // Slices first, then what holds their blocks: a block comes back when only its anchor is left.
         let (pieces, held) = (std::mem::take(&mut state.pieces), state.held.take());
-        let (bytes, holders): (Vec<_>, Vec<_>) =
-            pieces.into_iter().map(|piece| (piece.bytes, piece.held)).unzip();
+        let (bytes, holders): (Vec<_>, Vec<_>) = pieces.into_iter().map(Piece::into_parts).unzip();
         drop(bytes);
         drop((holders, held));
     }
@@ -298,10 +423,11 @@ mod tests {
     use super::*;
     use std::task::Waker;
     use std::time::Instant;
+    use wasmount_types::ErrorKind;
 
     fn content(start: u64, end: u64) -> (Content, Arc<ReadMemory>) {
         let memory = Arc::new(ReadMemory::new(64 * BLOCK, Instant::now()));
-        let content = Content::new(memory.clone(), start, end);
+        let content = Content::new(memory.clone(), None, start, end);
         content.granted(memory.try_reserve(start, end).unwrap());
         (content, memory)
     }
@@ -311,8 +437,14 @@ mod tests {
     }
 
     fn read(content: &Content, from: u64, to: u64) -> Result<Bytes, Failure> {
-        match content.poll(&Context::from_waker(Waker::noop()), from, to) {
-            Poll::Ready(outcome) => outcome,
+        match content.poll(&Context::from_waker(Waker::noop()), from, to, Taking::Any) {
+            Poll::Ready(Ok(Shown::Memory(bytes))) => Ok(bytes),
+            Poll::Ready(Ok(Shown::Pipe(mut pipe, _held))) => {
+                let mut bytes = BytesMut::new();
+                pipe.read_into(&mut bytes).unwrap();
+                Ok(bytes.freeze())
+            }
+            Poll::Ready(Err(failure)) => Err(failure),
             Poll::Pending => panic!("{from}..{to} is not there"),
         }
     }
@@ -391,6 +523,61 @@ mod tests {
         assert_eq!(content.restore(Some(room)), 2 * BLOCK + 100);
         assert_eq!(read(&content, 0, 2 * BLOCK + 100).unwrap(), bytes(0, 2 * BLOCK + 100));
         drop((content, first, second));
+        assert_eq!(memory.in_use(), 0);
+    }
+
+    #[test]
+    fn memory_that_comes_with_bytes_is_taken_over_for_whole_blocks() {
+        let (start, end) = (BLOCK / 2, 4 * BLOCK + 100);
+        let (content, memory) = content(start, end);
+        let data = Bytes::from(bytes(start, end));
+        assert_eq!(content.adoptable(end), Some((BLOCK as usize, data.len())));
+        assert_eq!(content.adoptable(start + BLOCK - 1), None, "not all of a block");
+        let first = data.slice(..2 * BLOCK as usize + 1000);
+        let address = first.as_ptr();
+        assert_eq!(content.adopt(first), start + 2 * BLOCK + 1000);
+        assert_eq!(read(&content, start, start + BLOCK).unwrap().as_ptr(), address);
+        assert_eq!(content.adoptable(end), None, "in the middle of a block");
+        content.append(&data[2 * BLOCK as usize + 1000..3 * BLOCK as usize]);
+        let rest = (end - start - 3 * BLOCK) as usize;
+        assert_eq!(content.adoptable(end), Some((rest, rest)));
+        assert_eq!(content.adopt(data.slice(3 * BLOCK as usize..)), end);
+        for (from, to) in [(start, end), (start + 5, start + 2 * BLOCK + 5), (end - 10, end)] {
+            assert_eq!(read(&content, from, to).unwrap(), bytes(from, to));
+        }
+        // What is shown of one block keeps the memory of all that came with it.
+        let shown = read(&content, start, start + 1).unwrap();
+        drop(content);
+        assert_eq!(memory.in_use(), 2 * BLOCK);
+        drop(shown);
+        assert_eq!(memory.in_use(), 0);
+    }
+
+    #[test]
+    fn blocks_in_pipes_are_given_away_whole_and_read_in_parts() {
+        let memory = Arc::new(ReadMemory::new(64 * BLOCK, Instant::now()));
+        let end = 3 * BLOCK + 5;
+        let content = Content::new(memory.clone(), Some(Pipes::new(8, BLOCK as usize)), 0, end);
+        content.granted(memory.try_reserve(0, end).unwrap());
+        while let Some((mut pipe, size)) = content.lend_pipe(end) {
+            let at = content.filled();
+            assert_eq!(pipe.push(&bytes(at, at + size as u64)).unwrap(), size);
+            content.restore_pipe(pipe);
+        }
+        let poll =
+            |from, to, taking| match content.poll(&Context::from_waker(Waker::noop()), from, to, taking) {
+                Poll::Ready(outcome) => outcome,
+                Poll::Pending => panic!("{from}..{to} is not there"),
+            };
+        assert!(
+            matches!(poll(0, BLOCK, Taking::Any), Ok(Shown::Pipe(pipe, _)) if pipe.len() as u64 == BLOCK)
+        );
+        assert!(matches!(poll(5, 10, Taking::Any), Err(Failure::Abandoned)), "it is with somebody else");
+        assert!(content.is_given_away(BLOCK - 1, BLOCK + 1) && !content.is_given_away(BLOCK, end));
+        assert_eq!(read(&content, BLOCK + 5, BLOCK + 10).unwrap(), bytes(BLOCK + 5, BLOCK + 10));
+        assert_eq!(read(&content, BLOCK, 2 * BLOCK + 9).unwrap(), bytes(BLOCK, 2 * BLOCK + 9));
+        assert!(matches!(poll(3 * BLOCK, end, Taking::Memory), Ok(Shown::Memory(_))));
+        drop(content);
         assert_eq!(memory.in_use(), 0);
     }
 

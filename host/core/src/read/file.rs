@@ -19,6 +19,7 @@ use futures::future::{AbortHandle, Abortable};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use wasmount_pipe::Pipes;
 use wasmount_types::{Ino, ObjectKey};
 
 /// Entries of a file's table of parts below which it is never cleaned.
@@ -151,6 +152,11 @@ impl File {
         self.readable().filter(|cached| cached.run(from, to) >= to)
     }
 
+    /// Pipes for what the kernel reads in whole blocks, unless it is wanted in memory, for the disk cache.
+    pub(super) fn pipes(&self) -> Option<&Arc<Pipes>> {
+        self.cached().is_none().then_some(&self.reading.pipes)
+    }
+
     /// Whether more of it may be fetched than was asked for because it keeps being hit. Of one that may change nothing is kept
     /// here, but the kernel may keep it for those who have it open.
     pub(super) fn may_grow(&self) -> bool {
@@ -217,8 +223,14 @@ impl File {
     }
 
     /// A part `start..end` that fetches by itself.
-    fn fetch(self: &Arc<Self>, start: u64, end: u64, grant: Option<Grant>) -> Arc<Part> {
-        let (part, fetch, registration) = self.part(start, end, grant);
+    fn fetch(
+        self: &Arc<Self>,
+        start: u64,
+        end: u64,
+        grant: Option<Grant>,
+        pipes: Option<&Arc<Pipes>>,
+    ) -> Arc<Part> {
+        let (part, fetch, registration) = self.part(start, end, grant, pipes);
         self.reading.spawn.spawn(Box::pin(async move {
             // Aborted: the last reader has gone, nobody wants to know.
             let _aborted = Abortable::new(fetch, registration).await;
@@ -232,8 +244,9 @@ impl File {
         start: u64,
         end: u64,
         grant: Option<Grant>,
+        pipes: Option<&Arc<Pipes>>,
     ) -> (Arc<Part>, impl Future<Output = ()> + Send + 'static, futures::future::AbortRegistration) {
-        let content = Arc::new(Content::new(self.reading.memory.clone(), start, end));
+        let content = Arc::new(Content::new(self.reading.memory.clone(), pipes.cloned(), start, end));
         let (abort, registration) = AbortHandle::new_pair();
         let part = Arc::new(Part::new(self.clone(), content.clone(), abort));
         let flight = Gauge::new(self.reading.counters.clone(), |counters| &counters.parts_in_flight);
@@ -265,14 +278,16 @@ impl Drop for Abandoned {
 pub(super) type Drive = crate::ports::BoxFuture<'static, ()>;
 
 impl State {
-    /// The parts that overlap `from..to`, in order. Dead and failed ones are forgotten on the way.
+    /// The parts that overlap `from..to`, in order. Those that are dead, have failed or have given these bytes away are forgotten on
+    /// the way.
     pub(super) fn overlapping(&mut self, from: u64, to: u64) -> Vec<Arc<Part>> {
         let (mut found, mut gone) = (Vec::new(), Vec::new());
         for (start, (end, part)) in self.parts.range(..to).rev() {
             if *end <= from {
                 break;
             }
-            match part.upgrade().filter(|part| !part.is_failed()) {
+            let useful = |part: &Arc<Part>| !part.is_failed() && !part.is_given_away(from, to);
+            match part.upgrade().filter(useful) {
                 Some(part) => found.push(part),
                 None => gone.push(*start),
             }
@@ -301,6 +316,18 @@ impl State {
 
     /// The parts that hold `from..to`; starts those that are missing. With [`Budget::Free`] it ends where memory does.
     pub(super) fn claim(&mut self, file: &Arc<File>, from: u64, to: u64, budget: Budget) -> Vec<Arc<Part>> {
+        self.claim_with(file, from, to, budget, None)
+    }
+
+    /// As [`claim`](Self::claim), with pipes for whole blocks.
+    pub(super) fn claim_with(
+        &mut self,
+        file: &Arc<File>,
+        from: u64,
+        to: u64,
+        budget: Budget,
+        pipes: Option<&Arc<Pipes>>,
+    ) -> Vec<Arc<Part>> {
         let mut parts = self.overlapping(from, to);
         let spans = parts.iter().map(|part| (part.start, part.end)).collect::<Vec<_>>();
         for (start, end) in plan::gaps(from, to, spans.iter().copied()) {
@@ -314,7 +341,7 @@ impl State {
                     }
                 },
             };
-            let part = file.fetch(start, end, grant);
+            let part = file.fetch(start, end, grant, pipes);
             self.insert(&part);
             let at = parts.partition_point(|other| other.start < start);
             parts.insert(at, part);
@@ -330,7 +357,7 @@ impl State {
         end: u64,
         grant: Option<Grant>,
     ) -> (Arc<Part>, Drive) {
-        let (part, fetch, _never_aborted) = file.part(start, end, grant);
+        let (part, fetch, _never_aborted) = file.part(start, end, grant, None);
         self.insert(&part);
         (part, Box::pin(fetch))
     }

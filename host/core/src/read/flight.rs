@@ -6,10 +6,13 @@ use super::file::File;
 use super::source::{Fetched, Wanted};
 use super::stats::add;
 use crate::again::Attempts;
-use crate::ports::ServedFrom;
+use crate::ports::{Body, ServedFrom};
 use crate::wait::bounded;
 use bytes::Bytes;
+use std::time::Duration;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
+use wasmount_pipe::Pipe;
 use wasmount_types::{Blame, Error, ErrorKind, RequestCtx, Retry};
 
 /// Bytes after which an attempt counts as progress, and the attempts start again.
@@ -82,6 +85,11 @@ impl File {
         self.receive(fetched, content, from, until, offered).await
     }
 
+    /// What the next bytes have to be like to be taken over as they are. A cache wants them aligned.
+    fn adoptable(&self, content: &Content, until: u64) -> Option<(usize, usize)> {
+        content.adoptable(until).filter(|_| self.cached().is_none())
+    }
+
     async fn receive(
         &self,
         fetched: Fetched,
@@ -96,7 +104,17 @@ impl File {
         let mut filled = from;
         while filled < until {
             let before = filled;
-            let outcome = if skip > 0 {
+            let pipe = if skip == 0 && body.pours() { content.lend_pipe(until) } else { None };
+            let own = if skip == 0 && pipe.is_none() { self.adoptable(content, until) } else { None };
+            let outcome = if let Some(taken) = own.and_then(|(least, most)| body.take(least, most)) {
+                Ok(Some(taken.map(|bytes| filled = content.adopt(bytes))))
+            } else if let Some((pipe, size)) = pipe {
+                let poured = pour(&mut *body, content, pipe, size, stall).await;
+                filled = content.filled();
+                // It is not for the disk cache.
+                *offered = filled;
+                poured
+            } else if skip > 0 {
                 // A store without ranges begins at the beginning, one of blocks at a sector.
                 timeout(stall, body.next()).await.map(|next| {
                     next.map(|chunk| {
@@ -124,6 +142,36 @@ impl File {
         }
         Ok(())
     }
+}
+
+/// Moves the `size` bytes of a block into a pipe. Where they do not all come, or do not all go in, those that came go into memory: none is
+/// lost.
+async fn pour(
+    body: &mut dyn Body,
+    content: &Content,
+    mut pipe: Pipe,
+    size: usize,
+    stall: Duration,
+) -> Result<Option<Result<(), Error>>, Elapsed> {
+    let (was_full, outcome) = loop {
+        let left = size.saturating_sub(pipe.len());
+        if left == 0 {
+            content.restore_pipe(pipe);
+            return Ok(Some(Ok(())));
+        }
+        match timeout(stall, body.pour(&mut pipe, left)).await {
+            Ok(Some(Ok(0))) => break (true, Ok(Some(Ok(())))),
+            Ok(Some(Ok(_some))) => {}
+            Ok(Some(Err(error))) => break (false, Ok(Some(Err(error)))),
+            Ok(None) => break (false, Ok(None)),
+            Err(elapsed) => break (false, Err(elapsed)),
+        }
+    };
+    if let Err(error) = content.absorb(pipe, was_full) {
+        let message = format!("a pipe could not be read: {error}");
+        return Ok(Some(Err(Error::new(ErrorKind::Other, Blame::Host, message))));
+    }
+    outcome
 }
 
 /// What is left of a chunk after the bytes that are still to be skipped, at most so much.

@@ -17,6 +17,7 @@ mod gather;
 mod kept;
 mod memory;
 mod part;
+mod piece;
 mod plan;
 mod reader;
 mod reading;
@@ -28,6 +29,7 @@ mod stride;
 mod window;
 
 pub use config::ReadConfig;
+pub(crate) use content::Taking;
 pub(crate) use file::File;
 pub(crate) use reader::FileReader;
 pub(crate) use reading::Reading;

@@ -1,10 +1,10 @@
 //! One contiguous stretch of a file on its way into memory, or there.
 
-use super::content::{Content, Failure};
+use super::content::{Content, Failure, Taking};
 use super::file::File;
+use super::piece::Shown;
 use super::stats::add;
 use crate::ports::ServedFrom;
-use bytes::Bytes;
 use futures::future::AbortHandle;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -69,9 +69,9 @@ impl Part {
         !self.is_complete() && !self.is_failed()
     }
 
-    /// Whether it is worth keeping for those who open the file later.
+    /// Whether it is worth keeping for those who open the file later. What passes through pipes is gone once it is read.
     pub(super) fn is_lasting(&self) -> bool {
-        self.file.lasting
+        self.file.lasting && !self.content.is_piped()
     }
 
     /// Whether some bytes will never come.
@@ -79,11 +79,21 @@ impl Part {
         self.content.failure().is_some()
     }
 
+    /// Whether some of `from..to` is with one who has read it: who reads it again has to fetch it again.
+    pub(super) fn is_given_away(&self, from: u64, to: u64) -> bool {
+        self.content.is_given_away(from, to)
+    }
+
     /// The bytes `from..to`, which lie in this part, once they are there, and where the last of them came from.
-    pub(super) async fn read(&self, from: u64, to: u64) -> Result<(Bytes, ServedFrom), Failure> {
+    pub(super) async fn read(
+        &self,
+        from: u64,
+        to: u64,
+        taking: Taking,
+    ) -> Result<(Shown, ServedFrom), Failure> {
         let mut waited = false;
-        let bytes = poll_fn(|context| {
-            let poll = self.content.poll(context, from, to);
+        let shown = poll_fn(|context| {
+            let poll = self.content.poll(context, from, to, taking);
             waited |= poll.is_pending();
             poll
         })
@@ -92,7 +102,7 @@ impl Part {
         if before > 0 {
             self.used.store(self.file.reading.memory.kept.tick(), Ordering::Relaxed);
         }
-        Ok((bytes, if waited { self.content.source() } else { ServedFrom::Memory }))
+        Ok((shown, if waited { self.content.source() } else { ServedFrom::Memory }))
     }
 
     /// Where the last bytes that have arrived came from.
@@ -107,7 +117,7 @@ impl Part {
                 return Poll::Ready(());
             }
             // The last byte alone: what is shown is dropped at once.
-            self.content.poll(context, self.end - 1, self.end).map(drop)
+            self.content.poll(context, self.end - 1, self.end, Taking::Memory).map(drop)
         })
         .await;
     }

@@ -1,12 +1,13 @@
 //! One open file.
 
-use super::content::Failure;
+use super::content::{Failure, Taking};
 use super::file::File;
 use super::memory::Shrink;
+use super::piece::Shown;
 use super::stats::{Counters, Gauge};
 use super::stream::Found;
 use super::window::Window;
-use crate::fs::ReadData;
+use crate::fs::{Piped, ReadAnswer, ReadData};
 use crate::ports::ServedFrom;
 use crate::wait::bounded;
 use bytes::Bytes;
@@ -61,23 +62,40 @@ impl FileReader {
         &self.file
     }
 
-    /// At most `size` bytes from `offset`, fewer only at the end of the file, in one piece.
+    /// At most `size` bytes from `offset`, fewer only at the end of the file, in one piece of memory.
     ///
     /// # Errors
     /// `stale` when the version is gone, `timed-out` at the deadline, else what the store said in the end.
     pub(crate) async fn read(&self, ctx: RequestCtx, offset: u64, size: u32) -> Result<ReadData, Error> {
+        self.read_any(ctx, offset, size, Taking::Memory).await?.into_memory()
+    }
+
+    /// The same, wherever the bytes may be.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read).
+    pub(crate) async fn read_any(
+        &self,
+        ctx: RequestCtx,
+        offset: u64,
+        size: u32,
+        taking: Taking,
+    ) -> Result<ReadAnswer, Error> {
         let end = offset.saturating_add(size.into()).min(self.file.version.size);
         if offset >= end {
-            return Ok(ReadData { bytes: Bytes::new(), from: ServedFrom::Memory });
+            return Ok(in_memory(Bytes::new(), ServedFrom::Memory));
         }
         if let Some(error) = self.echo(offset, end) {
             return Err(error);
         }
         let reading = &self.file.reading;
         reading.asked_for();
-        let outcome = bounded(&*reading.clock, ctx, "a read", self.wait(ctx, offset, end)).await;
+        let outcome = bounded(&*reading.clock, ctx, "a read", self.wait(ctx, offset, end, taking)).await;
         match &outcome {
-            Ok(data) => reading.counters.given(data.from, data.bytes.len() as u64),
+            Ok(answer) => {
+                let (length, from) = answer.source();
+                reading.counters.given(from, length as u64);
+            }
             Err(error) if error.kind == ErrorKind::TimedOut => {
                 let at = reading.clock.now();
                 self.lock().timed_out = Some(TimedOut { at, offset, end, error: error.clone() });
@@ -95,7 +113,13 @@ impl FileReader {
         (fresh && offset < failed.end && failed.offset < end).then(|| failed.error.clone())
     }
 
-    async fn wait(&self, ctx: RequestCtx, offset: u64, end: u64) -> Result<ReadData, Error> {
+    async fn wait(
+        &self,
+        ctx: RequestCtx,
+        offset: u64,
+        end: u64,
+        taking: Taking,
+    ) -> Result<ReadAnswer, Error> {
         for _ in 0..ATTEMPTS {
             let found = {
                 let mut state = self.lock();
@@ -103,12 +127,12 @@ impl FileReader {
                 let memory = &self.file.reading.memory;
                 state.last_read = self.file.reading.clock.now();
                 let share = memory.share(state.last_read, &mut state.seen);
-                state.window.find(&self.file, offset, end, share)
+                state.window.find(&self.file, offset, end, share, taking)
             };
             match found {
                 Found::Disk(cached) => {
                     if let Some(bytes) = self.file.read_disk(ctx, &cached, offset, end).await? {
-                        return Ok(ReadData { bytes, from: ServedFrom::Disk });
+                        return Ok(in_memory(bytes, ServedFrom::Disk));
                     }
                 }
                 Found::Parts(parts, drive) => {
@@ -117,8 +141,11 @@ impl FileReader {
                         drive.await;
                         driven = parts.first().map_or(driven, |part| part.source());
                     }
-                    match self.collect(parts, offset, end).await {
-                        Ok((bytes, from)) => return Ok(ReadData { bytes, from: later(from, driven) }),
+                    match self.collect(parts, offset, end, taking).await {
+                        Ok((Shown::Memory(bytes), from)) => return Ok(in_memory(bytes, later(from, driven))),
+                        Ok((Shown::Pipe(pipe, held), from)) => {
+                            return Ok(ReadAnswer::Piped(Piped::new(pipe, later(from, driven), held)));
+                        }
                         Err(Failure::Failed(error)) => return Err(error),
                         Err(Failure::Abandoned) => {}
                     }
@@ -134,22 +161,25 @@ impl FileReader {
         parts: Vec<Arc<super::part::Part>>,
         offset: u64,
         end: u64,
-    ) -> Result<(Bytes, ServedFrom), Failure> {
+        taking: Taking,
+    ) -> Result<(Shown, ServedFrom), Failure> {
         let mut source = ServedFrom::Memory;
         let mut seam = None;
         let mut at = offset;
+        let taking = if parts.len() == 1 { taking } else { Taking::Memory };
         // One by one: what has been copied needs no longer be kept.
         for part in parts {
-            let (bytes, from) = part.read(at.max(part.start), end.min(part.end)).await?;
+            let (shown, from) = part.read(at.max(part.start), end.min(part.end), taking).await?;
             source = later(source, from);
-            if bytes.len() as u64 == end - offset {
-                return Ok((bytes, source));
-            }
+            let bytes = match shown {
+                Shown::Memory(bytes) if (bytes.len() as u64) < end - offset => bytes,
+                whole => return Ok((whole, source)),
+            };
             at += bytes.len() as u64;
             let seam = seam.get_or_insert_with(|| self.file.reading.memory.seam(end - offset));
             seam.bytes.extend_from_slice(&bytes);
             if at == end {
-                return Ok((seam.finish(), source));
+                return Ok((Shown::Memory(seam.finish()), source));
             }
         }
         Err(Failure::Abandoned)
@@ -158,6 +188,10 @@ impl FileReader {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn in_memory(bytes: Bytes, from: ServedFrom) -> ReadAnswer {
+    ReadAnswer::Memory(ReadData { bytes, from })
 }
 
 /// The one of two sources that took longer.

@@ -1,5 +1,6 @@
 //! What all reads of a process share, and the files that are open or in memory.
 
+use super::blocks::BLOCK;
 use super::config::ReadConfig;
 use super::disk::Rest;
 use super::file::File;
@@ -13,6 +14,7 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use wasmount_pipe::Pipes;
 use wasmount_types::{Ino, ObjectKey};
 
 /// Files of which bytes are in memory or under way are found by their node; the table is cleaned when it is this full and
@@ -34,6 +36,8 @@ pub(crate) struct Reading {
     pub(super) spawn: Arc<dyn Spawn>,
     pub(super) counters: Arc<Counters>,
     pub(super) kernel: OnceLock<Arc<dyn KernelPages>>,
+    /// For blocks that stay in the kernel.
+    pub(super) pipes: Arc<Pipes>,
     /// Small files opened since bytes were asked for last.
     unread: AtomicU64,
     files: Mutex<Files>,
@@ -54,6 +58,7 @@ impl Reading {
     ) -> Arc<Self> {
         Arc::new(Self {
             memory: Arc::new(ReadMemory::new(config.memory, clock.now())),
+            pipes: Pipes::new(config.pipes, BLOCK as usize),
             config,
             cache,
             rest: Rest::new(),

@@ -8,6 +8,7 @@
 
 use super::blocks::{BLOCK, PAGE};
 use super::config::ReadConfig;
+use super::content::Taking;
 use super::file::{Budget, Drive, File, State};
 use super::kept::Worth;
 use super::part::Part;
@@ -15,6 +16,7 @@ use super::plan;
 use super::stride::Stride;
 use crate::ports::CachedFile;
 use std::sync::Arc;
+use wasmount_pipe::Pipes;
 
 /// A read that begins this close behind a single read is taken to continue it.
 const NEAR: u64 = 128 * 1024;
@@ -46,6 +48,8 @@ pub(super) struct Stream {
     /// How far behind a multiple of a block its largest reads begin. The kernel's read-ahead grows up to a block and stays wherever it is by then: blocks that
     /// begin there too are shown as they are, all others have to be copied together.
     phase: u64,
+    /// Its reads have become whole blocks, and may be answered with pipes.
+    blocks: bool,
     pub(super) reads: u64,
     pub(super) sequential: bool,
     pub(super) used: u64,
@@ -61,7 +65,7 @@ pub(super) struct Means<'a> {
 
 impl Means<'_> {
     fn part_max(&self) -> u64 {
-        self.config.part_max.min((self.share / 4).max(self.config.part_min))
+        self.config.part_max.min((self.share / 2).max(self.config.part_min))
     }
 }
 
@@ -81,6 +85,7 @@ impl Stream {
             next: from,
             part: part.max(to - from).min(config.part_max),
             phase: 0,
+            blocks: false,
             reads: 0,
             sequential: from == 0,
             used: 0,
@@ -106,15 +111,22 @@ impl Stream {
         self.stands = self.stands.max(other.stands);
         self.next = self.next.max(other.next);
         self.part = self.part.max(other.part);
+        self.blocks |= other.blocks;
         self.reads += other.reads;
         self.sequential |= other.sequential;
     }
 
     /// Learns where blocks had better begin, from a read that continues where the stream stands.
-    pub(super) fn align(&mut self, from: u64, to: u64) {
+    pub(super) fn align(&mut self, from: u64, to: u64, taking: Taking) {
         if to - from == BLOCK && from == self.stands && from.is_multiple_of(PAGE) {
             self.phase = from % BLOCK;
+            self.blocks = taking == Taking::Any;
         }
+    }
+
+    /// Pipes for a part that begins here, if its blocks are what will be read.
+    fn pipes<'a>(&self, file: &'a File, start: u64) -> Option<&'a Arc<Pipes>> {
+        file.pipes().filter(|_| self.blocks && start % BLOCK == self.phase)
     }
 
     /// Is sequential from here on.
@@ -219,7 +231,8 @@ impl Stream {
         while self.next < to {
             let part = if self.part == 0 { config.part_min } else { self.part }.min(means.part_max());
             let end = plan::part_end(self.next, part, size, self.phase);
-            for part in state.claim(file, self.next, end, Budget::Wait) {
+            let pipes = self.pipes(file, self.next);
+            for part in state.claim_with(file, self.next, end, Budget::Wait, pipes) {
                 self.add(part);
             }
             self.part = part.saturating_mul(2).min(means.part_max());
@@ -250,7 +263,8 @@ impl Stream {
         {
             let part = self.part.max(config.part_min).min(means.part_max());
             let end = plan::part_end(self.next, part, size, self.phase);
-            let parts = file.lock().claim(file, self.next, end, Budget::Free);
+            let pipes = self.pipes(file, self.next);
+            let parts = file.lock().claim_with(file, self.next, end, Budget::Free, pipes);
             let Some(got) = parts.last().map(|part| part.end) else { break };
             for part in parts {
                 in_flight += usize::from(part.is_in_flight());

@@ -2,6 +2,7 @@
 
 use super::blocks::PAGE;
 use super::config::ReadConfig;
+use super::content::Taking;
 use super::file::{Budget, File};
 use super::part::Part;
 use super::plan;
@@ -23,7 +24,7 @@ pub(super) struct Window {
 impl Window {
     /// Where the bytes `from..to` are; starts fetching what is missing and what comes next. `share`: bytes that this reader
     /// may have in flight and unread.
-    pub(super) fn find(&mut self, file: &Arc<File>, from: u64, to: u64, share: u64) -> Found {
+    pub(super) fn find(&mut self, file: &Arc<File>, from: u64, to: u64, share: u64, taking: Taking) -> Found {
         let config = &file.reading.config;
         let size = file.version.size;
         let means = Means { file, config, share };
@@ -44,7 +45,7 @@ impl Window {
         stream.used = tick;
         stream.reads += 1;
         stream.drop_useless(file, from, to, config);
-        stream.align(from, to);
+        stream.align(from, to, taking);
         let found = if size <= config.whole {
             stream.whole(file, from, to)
         } else {

@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use wasmount_pipe::Pipe;
 use wasmount_types::{Blame, Error, ErrorKind, Retry};
 
 /// A body that comes in chunks, and may break.
@@ -69,6 +70,38 @@ impl Body for MemoryBody {
                 into.extend_from_slice(&bytes);
                 bytes.len()
             }))
+        })
+    }
+
+    fn take(&mut self, least: usize, most: usize) -> Option<Result<Bytes, Error>> {
+        let at_once = self.chunk >= least && self.delay.is_zero() && self.break_after.is_none();
+        let length = self.rest.len().min(self.chunk).min(most);
+        (at_once && length >= least).then(|| Ok(self.rest.split_to(length)))
+    }
+
+    fn pours(&self) -> bool {
+        true
+    }
+
+    fn pour<'a>(
+        &'a mut self,
+        pipe: &'a mut Pipe,
+        most: usize,
+    ) -> BoxFuture<'a, Option<Result<usize, Error>>> {
+        Box::pin(async move {
+            let whole = self.rest.clone();
+            Some(match self.advance(most).await? {
+                Ok(bytes) => {
+                    let pushed = pipe.push(&bytes).unwrap_or(0);
+                    // What the pipe has no room for comes next.
+                    self.rest = whole.slice(pushed..);
+                    if let Some(left) = &mut self.break_after {
+                        *left += bytes.len() - pushed;
+                    }
+                    Ok(pushed)
+                }
+                Err(error) => Err(error),
+            })
         })
     }
 

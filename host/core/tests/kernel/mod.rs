@@ -11,7 +11,7 @@ use bytes::Bytes;
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -57,7 +57,8 @@ struct State {
 }
 
 pub struct Kernel {
-    fs: OnceLock<Arc<MountTable>>,
+    /// Weak: the mount table has the kernel.
+    fs: OnceLock<Weak<MountTable>>,
     epochs: bool,
     state: Mutex<State>,
     changed: Notify,
@@ -111,12 +112,12 @@ impl Kernel {
     }
 
     pub fn mount(self: &Arc<Self>, fs: &Arc<MountTable>) {
-        assert!(self.fs.set(fs.clone()).is_ok());
+        assert!(self.fs.set(Arc::downgrade(fs)).is_ok());
         fs.mounted(Arc::new(Port(self.clone())));
     }
 
-    fn fs(&self) -> &MountTable {
-        self.fs.get().unwrap()
+    fn fs(&self) -> Arc<MountTable> {
+        self.fs.get().and_then(Weak::upgrade).unwrap()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

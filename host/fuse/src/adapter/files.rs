@@ -45,12 +45,13 @@ impl Adapter {
         reply: ReplyData,
     ) {
         let ReadRequest { offset, size, .. } = wanted;
+        let (reads, unique) = (self.reads.clone(), request.unique().into());
         self.server.run(
             Asked::new("read", ino).on(fh).range(offset, size),
             request,
-            |fs, ctx| async move { fs.read(ctx, Fh(fh.0), wanted).await },
+            move |fs, ctx| async move { reads.read(&*fs, ctx, Fh(fh.0), wanted, unique).await },
             move |_, result| match result {
-                Ok(data) => reply::bytes_read(size, &data, reply),
+                Ok(answer) => reply::bytes_read(size, &answer, reply),
                 Err(error) => {
                     reply.error(errno_of(&error));
                     Given::default()

@@ -16,9 +16,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use wasmount_core::FileSystem;
 use wasmount_core::fs::{
-    DirEntry, Entry, FsStats, OpenDirectory, OpenFile, ReadData, ReadDir, ReadRequest, Seek,
+    DirEntry, Entry, FsStats, OpenDirectory, OpenFile, Piped, ReadAnswer, ReadData, ReadDir, ReadRequest,
+    Seek,
 };
 use wasmount_core::ports::{BoxFuture, KernelPages, ServedFrom};
+use wasmount_pipe::Pipes;
 use wasmount_types::{Attr, Blame, Error, ErrorKind, Fh, FileKind, Ino, Name, RequestCtx, Timestamp};
 
 pub(crate) const MANY: u64 = 10_000;
@@ -49,6 +51,12 @@ pub(crate) struct Memory {
     pub(crate) direct: AtomicBool,
     /// Milliseconds an open has to wait, and is then answered by a thread of the runtime.
     pub(crate) open_waits: AtomicU64,
+    /// Where large READs are answered from.
+    pub(crate) pipes: Mutex<Option<Arc<Pipes>>>,
+    /// READs that get a byte more than they asked for, in a pipe.
+    pub(crate) too_long: AtomicU64,
+    /// READs that got a pipe.
+    pub(crate) piped: AtomicU64,
     /// The kernel's page cache.
     pub(crate) kernel: Mutex<Option<Arc<dyn KernelPages>>>,
     next: AtomicU64,
@@ -178,6 +186,30 @@ impl FileSystem for Memory {
                 _ => (offset..end.max(offset)).map(|offset| byte(ino, offset)).collect(),
             };
             Ok(ReadData { bytes, from: ServedFrom::Memory })
+        })
+    }
+
+    fn read_piped(
+        &self,
+        ctx: RequestCtx,
+        fh: Fh,
+        wanted: ReadRequest,
+    ) -> BoxFuture<'_, Result<ReadAnswer, Error>> {
+        Box::pin(async move {
+            let data = self.read(ctx, fh, wanted).await?;
+            let pipe = self.pipes.lock().unwrap().as_ref().and_then(Pipes::take);
+            let Some(mut pipe) = pipe.filter(|_| data.bytes.len() >= 512 << 10) else {
+                return Ok(ReadAnswer::Memory(data));
+            };
+            for page in data.bytes.chunks(4096) {
+                assert_eq!(pipe.push(page).unwrap(), page.len());
+            }
+            let one_less = |left: u64| left.checked_sub(1);
+            if self.too_long.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok() {
+                pipe.push(&[0]).unwrap();
+            }
+            self.piped.fetch_add(1, Ordering::SeqCst);
+            Ok(ReadAnswer::Piped(Piped::new(pipe, data.from, Arc::new(()))))
         })
     }
 

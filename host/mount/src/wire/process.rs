@@ -106,12 +106,18 @@ impl Process {
         let defaults = ReadConfig::default();
         ReadConfig {
             memory: self.memory.reads,
+            pipes: defaults.pipes.min(usize::try_from(descriptors() / 16).unwrap_or(usize::MAX)),
             siblings: self.args.prefetch_files.into(),
             keep_kernel: defaults.keep_kernel.min(self.memory.page_cache),
             keep_disk: defaults.keep_disk.min(self.args.cache_size.unwrap_or(u64::MAX)),
             ..defaults
         }
     }
+}
+
+/// How many descriptors this process may have open.
+fn descriptors() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// The plugin host of this process, with its compiled code in the state directory.

@@ -6,7 +6,7 @@ use crate::failure::{find, timed_out, unavailable};
 use crate::fill::Fill as _;
 use crate::limits::NetLimits;
 use crate::timer::sleep;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut, Bytes, BytesMut};
 use futures::ready;
 use std::fmt;
 use std::future::poll_fn;
@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use tokio::runtime::Handle;
 use tokio::time::Sleep;
+use wasmount_pipe::{Filled, Pipe};
 use wasmount_types::{Blame, Error, ErrorKind};
 
 /// Pieces below this size are copied out of a buffer that would otherwise be kept as a whole for them.
@@ -95,6 +96,38 @@ impl Source {
                 Ok(count) => count,
                 Err(error) => return Poll::Ready(Err(Broken::Io(error))),
             }
+        };
+        self.framing.took(count);
+        Poll::Ready(Ok(count))
+    }
+
+    /// Whether its bytes can be moved into a pipe: on a connection without TLS, where nothing lies between them.
+    fn pours(&self) -> bool {
+        matches!(self.framing, Framing::Length(_)) && self.lease.connection.socket.is_plain()
+    }
+
+    /// Moves the next bytes, at most `most`, into `pipe`; 0 when that is full.
+    fn poll_pour(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe,
+        most: usize,
+    ) -> Poll<Result<usize, Broken>> {
+        let Some(left) = ready!(self.poll_ready(cx))? else { return Poll::Ready(Ok(0)) };
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(most);
+        let connection = &mut self.lease.connection;
+        let there = connection.buffer.bytes().get(..most).unwrap_or(connection.buffer.bytes());
+        let count = if there.is_empty() {
+            match ready!(connection.socket.poll_pour(cx, pipe, most)).map_err(Broken::Io)? {
+                Filled::Bytes(count) => count,
+                Filled::Full => 0,
+                Filled::End => return Poll::Ready(Err(Broken::Closed)),
+            }
+        } else {
+            // They came with the head.
+            let count = pipe.push(there).map_err(Broken::Io)?;
+            connection.buffer.bytes_mut().advance(count);
+            count
         };
         self.framing.took(count);
         Poll::Ready(Ok(count))
@@ -203,6 +236,29 @@ impl ResponseBody {
             Poll::Ready(Ok((count > 0).then_some(count)))
         };
         poll_fn(|cx| self.poll(cx, |source, cx| take(source, cx, into), |count| *count)).await
+    }
+
+    /// Whether [`Self::pour`] works.
+    pub fn pours(&self) -> bool {
+        self.source.as_ref().is_some_and(Source::pours)
+    }
+
+    /// Moves what is there, at most `most` bytes, from the socket into `pipe`, and returns how much: 0 when the pipe is full. `None` after the
+    /// last byte.
+    ///
+    /// # Errors
+    /// Those of [`Self::next`].
+    ///
+    /// # Cancellation safety
+    /// Dropping the future loses nothing.
+    pub async fn pour(&mut self, pipe: &mut Pipe, most: usize) -> Option<Result<usize, Error>> {
+        poll_fn(|cx| {
+            let take = |source: &mut Source, cx: &mut Context<'_>| {
+                source.poll_pour(cx, pipe, most).map(|poured| poured.map(Some))
+            };
+            self.poll(cx, take, |count| *count)
+        })
+        .await
     }
 
     fn poll<T>(

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::Mutex;
 use wasmount_net::ResponseBody;
+use wasmount_pipe::Pipe;
 use wasmount_types::{Blame, ByteRange, Error, ErrorKind, Result};
 
 /// Pieces of one body: enough for a 64 MiB object in stripes of 64 KiB.
@@ -241,6 +242,50 @@ impl Pieces {
         Some(held.map(|held| {
             into.extend_from_slice(&held.bytes);
             held.bytes.len()
+        }))
+    }
+
+    /// The next bytes, if between `least` and `most` of them lie in one piece of memory that nobody else has a part of. Their charge is given
+    /// back: who takes them pays for them, and they must not keep much more alive than they are.
+    pub(crate) fn take(&mut self, least: usize, most: usize) -> Option<Bytes> {
+        let Piece::Bytes(held) = self.queue.front()? else { return None };
+        let length = held.bytes.len();
+        let alone = held.charge.as_ref().is_some_and(|charge| {
+            Arc::strong_count(charge) == 1 && charge.bytes().saturating_sub(length) <= length / 4
+        });
+        if !alone || !(least.max(1)..=most).contains(&length) {
+            return None;
+        }
+        match self.queue.pop_front() {
+            Some(Piece::Bytes(held)) => Some(held.bytes),
+            Some(Piece::Zeros(_) | Piece::Stream(_)) | None => None,
+        }
+    }
+
+    /// Whether [`Self::pour`] works for the next bytes: those of a response, as they arrive.
+    pub(crate) fn pours(&self) -> bool {
+        matches!(self.queue.front(), Some(Piece::Stream(stream)) if stream.pours())
+    }
+
+    /// Moves the next bytes, at most `most`, into `pipe` and returns how many, 0 when it is full. `None` at the end. After an error there is
+    /// nothing more. Dropping the future loses nothing.
+    pub(crate) async fn pour(&mut self, pipe: &mut Pipe, most: usize) -> Option<Result<usize>> {
+        while let Piece::Stream(stream) = self.queue.front_mut()? {
+            match stream.pour(pipe, most).await {
+                Some(Ok(count)) => return Some(Ok(count)),
+                Some(Err(error)) => {
+                    self.queue.clear();
+                    return Some(Err(error));
+                }
+                None => _ = self.queue.pop_front(),
+            }
+        }
+        Some(self.next(most).await?.map(|held| {
+            let count = pipe.push(&held.bytes).unwrap_or(0);
+            if count < held.bytes.len() {
+                self.put_back(Held { bytes: held.bytes.slice(count..), charge: held.charge });
+            }
+            count
         }))
     }
 

@@ -46,6 +46,31 @@ async fn pieces_in_order() {
     assert_eq!(copy.collect(11, &budget).await.unwrap().bytes, &whole[..]);
 }
 
+#[test]
+fn only_memory_that_nobody_else_has_is_taken_over() {
+    let budget = budget(1 << 20);
+    let charged = |length: usize, paid: usize| Held {
+        bytes: vec![7; length].into(),
+        charge: Some(Arc::new(budget.charge(paid).unwrap())),
+    };
+    let assemble = |held: Held| Pieces::assemble([Piece::Bytes(held)], &budget).unwrap();
+    assert!(assemble(charged(1000, 1000)).take(1001, 5000).is_none(), "too little");
+    assert!(assemble(charged(1000, 1000)).take(1, 999).is_none(), "too much");
+    assert!(assemble(charged(1000, 1251)).take(1, 1000).is_none(), "it would keep more alive than it is");
+    assert!(
+        assemble(Held { charge: None, ..charged(1000, 0) }).take(1, 1000).is_none(),
+        "of nobody knows whom"
+    );
+    let shared = charged(1000, 1000);
+    assert!(assemble(shared.clone()).take(1, 1000).is_none(), "the guest has a part of it");
+    drop(shared);
+    let mut pieces = assemble(charged(1000, 1250));
+    assert_eq!(pieces.take(1, 1000).unwrap().len(), 1000);
+    assert_eq!(pieces.len(), Some(0));
+    drop(pieces);
+    assert!(budget.charge(1 << 20).is_ok(), "and its charge is given back");
+}
+
 #[tokio::test]
 async fn what_the_budget_does_not_allow_is_not_lost() {
     let budget = budget(2 * PIECE + 4);

@@ -1,6 +1,7 @@
 //! What comes back.
 
 use super::*;
+use bytes::BytesMut;
 use wasmount_types::{Blame, ErrorKind};
 
 #[tokio::test]
@@ -67,6 +68,66 @@ async fn a_body_that_ends_too_early_says_how_much_came() {
         assert!(error.message.contains(counted), "{error}");
         assert!(body.next().await.is_none());
     }
+}
+
+#[tokio::test]
+async fn a_body_may_go_through_pipes_where_nothing_lies_between_its_bytes() {
+    let sent = Arc::new((0..3_000_000).map(|at| (at % 251) as u8).collect::<Vec<_>>());
+    let bytes = sent.clone();
+    let server = Server::start(move |mut peer| {
+        let bytes = bytes.clone();
+        async move {
+            while let Some(head) = peer.head().await {
+                if head.contains("chunked") {
+                    peer.say("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n")
+                        .await;
+                } else {
+                    peer.say(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", bytes.len())).await;
+                    peer.say(if head.contains("broken") { &bytes[..700_000] } else { &bytes[..] }).await;
+                    if head.contains("broken") {
+                        return;
+                    }
+                }
+            }
+        }
+    })
+    .await;
+    let net = net(&server);
+    let pipes = wasmount_pipe::Pipes::new(8, 1 << 20);
+    let mut body = net.send(get(server.url("/whole"))).await.unwrap().body;
+    let mut all = BytesMut::new();
+    // A part as memory, in between.
+    while all.len() < 500_000 {
+        all.extend_from_slice(&body.next().await.unwrap().unwrap());
+    }
+    while body.received() < sent.len() as u64 {
+        assert!(body.pours());
+        let mut pipe = pipes.take().unwrap();
+        while pipe.len() < 1_000_000 && body.received() < sent.len() as u64 {
+            let left = 1_000_000 - pipe.len();
+            let poured = body.pour(&mut pipe, left).await.unwrap().unwrap();
+            assert!(poured <= left);
+            if poured == 0 {
+                break;
+            }
+        }
+        pipe.read_into(&mut all).unwrap();
+    }
+    assert!(all[..] == sent[..] && !body.pours());
+    assert!(body.pour(&mut pipes.take().unwrap(), 5).await.is_none());
+
+    let body = net.send(get(server.url("/chunked"))).await.unwrap().body;
+    assert!(!body.pours(), "there are sizes between the bytes");
+    assert_eq!(server.connections(), 1, "the connection was free again");
+    let mut body = net.send(get(server.url("/broken"))).await.unwrap().body;
+    let (mut pipe, mut came) = (pipes.take().unwrap(), 0);
+    let error = loop {
+        match body.pour(&mut pipe, 1_000_000).await.unwrap() {
+            Ok(count) => came += count,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((error.kind, came, pipe.len()), (ErrorKind::Unavailable, 700_000, 700_000));
 }
 
 #[tokio::test]

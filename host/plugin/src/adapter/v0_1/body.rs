@@ -4,6 +4,7 @@ use crate::imports::body::Pieces;
 use crate::instance::Admitted;
 use bytes::{Bytes, BytesMut};
 use wasmount_core::ports::{Body, BoxFuture};
+use wasmount_pipe::Pipe;
 use wasmount_types::{Blame, ByteRange, Error, ErrorKind};
 
 /// Bytes given to the core at a time, where the source does not decide.
@@ -153,6 +154,32 @@ impl Body for CheckedBody {
                 into.truncate(before);
             }
             counted
+        })
+    }
+
+    fn take(&mut self, least: usize, most: usize) -> Option<Result<Bytes, Error>> {
+        if self.ended {
+            return None;
+        }
+        let bytes = self.pieces.take(least, most)?;
+        self.counted(Some(Ok(bytes)), Bytes::len)
+    }
+
+    fn pours(&self) -> bool {
+        !self.ended && self.pieces.pours()
+    }
+
+    fn pour<'a>(
+        &'a mut self,
+        pipe: &'a mut Pipe,
+        most: usize,
+    ) -> BoxFuture<'a, Option<Result<usize, Error>>> {
+        Box::pin(async move {
+            if self.ended {
+                return None;
+            }
+            let came = self.pieces.pour(pipe, most).await;
+            self.counted(came, |count| *count)
         })
     }
 
