@@ -79,6 +79,13 @@ async fn who_takes_no_pipes_gets_none_and_the_disk_cache_gets_every_byte() {
         assert!(data.bytes == content[at..][..data.bytes.len()]);
     }
     assert!(fs.read_stats().memory_kept > 0, "and what was read is kept");
+    // Nor does one who gets pipes at other times, for what the kernel will not keep.
+    let fs = mount(&store, ObjectFsConfig::default(), ReadConfig::default());
+    let fh = open(&fs, "f").await;
+    for at in (0..content.len()).step_by(1 << 20) {
+        let answer = fs.read_piped(ctx(), fh, ReadRequest::direct(at as u64, MIB as u32)).await.unwrap();
+        assert!(matches!(answer, ReadAnswer::Memory(_)), "at {at}");
+    }
 
     let cache = MemoryCache::new(CacheFaults::default());
     let fs = cached(&store, &cache, ObjectFsConfig::default(), ReadConfig::default());

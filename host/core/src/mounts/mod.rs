@@ -72,7 +72,9 @@ impl FileSystem for MountTable {
         fh: Fh,
         wanted: ReadRequest,
     ) -> BoxFuture<'_, Result<ReadAnswer, Error>> {
-        Box::pin(self.read_file(ctx, fh, wanted, Taking::Any))
+        // What the kernel does not keep others may ask for soon, and it would be gone.
+        let taking = if wanted.kept { Taking::Any } else { Taking::Memory };
+        Box::pin(self.read_file(ctx, fh, wanted, taking))
     }
 
     fn seek(&self, ctx: RequestCtx, fh: Fh, offset: u64, what: Seek) -> BoxFuture<'_, Result<u64, Error>> {
