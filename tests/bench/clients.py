@@ -36,7 +36,8 @@ def command(name, server, directory, state, cache=False, memory=None):
                 "--state-dir", state, "-o", f"endpoint={url}",
                 "-o", f"access-key={server.variables['MINIO_ACCESS_KEY']}",
                 "-o", f"secret-key={server.variables['MINIO_SECRET_KEY']}",
-                *(["--cache-dir", disk] if cache else []), *(["--memory", f"{memory}MiB"] if memory else [])]
+                *(["--cache-dir", disk, "--cache-min-free", "0"] if cache else []),
+                *(["--memory", f"{memory}MiB"] if memory else [])]
     if name == "goofys":
         return ["goofys", "-f", "--endpoint", url, "--region", "us-east-1", "bench", mnt]
     if name == "mount-s3":

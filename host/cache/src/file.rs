@@ -402,6 +402,12 @@ impl CachedFile for File {
             && entry.run_pages(from, to) < to
     }
 
+    fn crowded(&self) -> bool {
+        let shared = &self.0.shared;
+        // The other half is for what cannot be offered later.
+        shared.condition.writes() && shared.writer.queued() > shared.config.queue_bytes / 2
+    }
+
     fn offer(&self, at: u64, pieces: Vec<Bytes>, held: Arc<dyn Any + Send + Sync>, charge: u64) {
         let entry = &self.0;
         let end = at + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();

@@ -51,7 +51,8 @@ fn store(options: MemoryOptions, size: u64) -> (Arc<MemoryStore>, Vec<u8>) {
 #[tokio::test]
 async fn blocks_that_are_read_one_after_the_other_come_in_pipes() {
     let (store, content) = store(MemoryOptions::default(), 50 * MIB + 4097);
-    let fs = mount(&store, ObjectFsConfig::default(), ReadConfig::default());
+    let config = ReadConfig { pipes: 60, ..ReadConfig::default() };
+    let fs = mount(&store, ObjectFsConfig::default(), config);
     let fh = open(&fs, "f").await;
     // As the kernel's read-ahead begins, and goes on.
     let first = fs.read(ctx(), fh, ReadRequest::pages(0, 512 << 10)).await.unwrap().bytes;
@@ -67,6 +68,25 @@ async fn blocks_that_are_read_one_after_the_other_come_in_pipes() {
     fs.release(fh);
     fs.release(other);
     assert_eq!(fs.read_stats().memory_in_use_windows, 0);
+}
+
+#[tokio::test]
+async fn who_share_a_file_between_them_fetch_nothing_ahead_that_another_one_has_had() {
+    const QUARTER: u64 = 24 * MIB;
+    let (store, content) = store(MemoryOptions::default(), 4 * QUARTER);
+    let fs = mount(&store, ObjectFsConfig::default(), ReadConfig::default());
+    let mut handles = Vec::new();
+    for _ in 0..4 {
+        handles.push(open(&fs, "f").await);
+    }
+    for at in (0..QUARTER).step_by(MIB as usize) {
+        for (fh, from) in handles.iter().zip((at..).step_by(QUARTER as usize)) {
+            assert!(piped(&fs, *fh, from, MIB).await.unwrap().0 == content[from as usize..][..1 << 20]);
+        }
+    }
+    let ranges = store.take_ranges();
+    let fetched = ranges.iter().map(|(from, to)| to - from).sum::<u64>();
+    assert_eq!(fetched, 4 * QUARTER, "{ranges:?}");
 }
 
 #[tokio::test]
@@ -107,7 +127,7 @@ async fn whoever_reads_what_in_whatever_order_gets_the_right_bytes() {
         let config = ReadConfig {
             memory: (8 + seed % 4 * 16) * MIB,
             attempts: 20,
-            pipes: [3, 64][(seed % 2) as usize],
+            pipes: [3, 32][(seed % 2) as usize],
             retry_pause: Duration::from_millis(1),
             ..ReadConfig::default()
         };

@@ -21,7 +21,7 @@ const MESSAGES: usize = 16;
 pub(crate) struct Reads {
     device: Device,
     messages: Arc<Pipes>,
-    /// The kernel has refused a piped answer: there are no more.
+    /// There are no pipes for answers, or the kernel has refused one: reads go through memory.
     refused: AtomicBool,
 }
 
@@ -36,7 +36,9 @@ pub(crate) enum Answer {
 impl Reads {
     /// `size`: most bytes of an answer.
     pub(crate) fn new(device: Device, size: usize) -> Self {
-        Self { device, messages: Pipes::new(MESSAGES, size), refused: AtomicBool::new(false) }
+        let messages = Pipes::new(MESSAGES, size);
+        let refused = AtomicBool::new(messages.take().is_none());
+        Self { device, messages, refused }
     }
 
     /// Reads, and answers the request if the bytes lie in a pipe.
@@ -48,12 +50,14 @@ impl Reads {
         wanted: ReadRequest,
         request: u64,
     ) -> Result<Answer, Error> {
+        if self.refused.load(Ordering::Relaxed) {
+            return fs.read(ctx, fh, wanted).await.map(Answer::Bytes);
+        }
         let piped = match fs.read_piped(ctx, fh, wanted).await? {
             ReadAnswer::Memory(data) => return Ok(Answer::Bytes(data)),
             ReadAnswer::Piped(piped) => piped,
         };
-        let message = if self.refused.load(Ordering::Relaxed) { None } else { self.messages.take() };
-        match message {
+        match self.messages.take() {
             Some(message) => self.send(request, piped, message),
             None => piped.into_memory().map(Answer::Bytes),
         }

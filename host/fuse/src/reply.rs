@@ -107,7 +107,7 @@ pub(crate) fn bytes_read(size: u32, answer: &Answer, reply: ReplyData) -> Given 
         }
         Answer::Sent(length, from) => {
             // To nobody: fuser's replies must not be dropped silently.
-            reply.data(&[]);
+            reply.error(errno_of_kind(ErrorKind::Other));
             (*length, *from)
         }
     };

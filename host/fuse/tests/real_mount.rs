@@ -88,23 +88,25 @@ fn read_big(fixture: &Fixture, size: usize) {
 #[test]
 fn reads_are_answered_out_of_pipes() {
     let fixture = Fixture::new();
-    *fixture.fs.pipes.lock().unwrap() = Some(Pipes::new(8, 1 << 20));
+    let fresh = || *fixture.fs.pipes.lock().unwrap() = Some(Pipes::new(8, 1 << 20));
+    fresh();
     // Not within the deadline of a READ.
     assert_eq!(content(BIG).len() as u64, BIG_SIZE);
     let reads = || fixture.fs.reads.swap(0, Ordering::SeqCst);
     read_big(&fixture, 512 << 10);
     assert_eq!((reads(), fixture.fs.piped.swap(0, Ordering::SeqCst)), (81, 80), "the last one finds the end");
-    // As many pieces as a pipe of this size has room for: with a header, one too many where larger pipes are not allowed.
+    // As many pieces as a pipe of this size has room for: with a header, one too many. That is not tried each time.
     // (What is read into memory that begins inside a page comes as two READs.)
     read_big(&fixture, 1 << 20);
-    assert!(reads() > 40 && fixture.fs.piped.load(Ordering::SeqCst) == 40);
+    assert!(reads() > 40 && (1..10).contains(&fixture.fs.piped.load(Ordering::SeqCst)));
+    fresh();
     // What the kernel does not take as an answer is an error, once: from then on nothing is sent out of pipes.
     fixture.fs.too_long.store(1, Ordering::SeqCst);
     let mut file = File::open(fixture.path("big")).unwrap();
     assert!(file.read(&mut vec![0; 512 << 10]).is_err());
     fixture.fs.too_long.store(1, Ordering::SeqCst);
     read_big(&fixture, 512 << 10);
-    assert_eq!(fixture.fs.too_long.load(Ordering::SeqCst), 0);
+    assert_eq!(fixture.fs.too_long.load(Ordering::SeqCst), 1, "nobody asked for pipes");
 }
 
 #[test]

@@ -10,7 +10,7 @@
 mod pool;
 
 use bytes::BytesMut;
-pub use pool::Pipes;
+pub use pool::{Offer, Pipes};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
@@ -23,7 +23,7 @@ use std::sync::Weak;
 pub enum Filled {
     /// So many bytes, at least one.
     Bytes(usize),
-    /// The pipe is full.
+    /// Nothing: the pipe is full, or takes none of this socket.
     Full,
     /// The other side sends no more.
     End,
@@ -45,14 +45,14 @@ struct Ends {
 }
 
 impl Ends {
-    /// A pipe with room for `size` bytes in pages of their own, or in pieces of a quarter of a page where the process may have larger pipes than
-    /// `fs.pipe-max-size` (`CAP_SYS_RESOURCE`).
+    /// A pipe with room for `size` bytes in pages of their own. It counts as so many pages of what the pipes of a user may have on a machine
+    /// (`fs.pipe-user-pages-soft`), whatever is in it.
     ///
     /// # Errors
     /// No descriptors are left, or the kernel allows no pipe of this size.
     fn new(size: usize) -> io::Result<Self> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        fcntl_setpipe_size(&write, size.saturating_mul(4)).or_else(|_| fcntl_setpipe_size(&write, size))?;
+        fcntl_setpipe_size(&write, size)?;
         Ok(Self { read, write })
     }
 }
@@ -78,17 +78,25 @@ impl Pipe {
     /// `WouldBlock` when nothing has arrived; those of the socket.
     pub fn fill_from(&mut self, socket: impl AsFd, most: usize) -> io::Result<Filled> {
         let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
-        let moved =
-            rustix::io::retry_on_intr(|| splice(&socket, None, &self.ends()?.write, None, most, flags));
+        let splice =
+            || rustix::io::retry_on_intr(|| splice(&socket, None, &self.ends()?.write, None, most, flags));
+        let moved = match splice() {
+            // Nothing has arrived, or there is no room: a look at the socket tells, unless it arrives at this moment.
+            Err(Errno::AGAIN) if has_arrived(&socket) => {
+                splice().map_err(|error| if error == Errno::AGAIN { Errno::NOSPC } else { error })
+            }
+            moved => moved,
+        };
         match moved {
             Ok(0) => Ok(Filled::End),
             Ok(count) => {
                 self.length += count;
                 Ok(Filled::Bytes(count))
             }
-            // Nothing has arrived, or there is no room: only another look at the socket tells. What comes in between makes a pipe look full that
-            // is not, which does no harm.
-            Err(Errno::AGAIN) if self.length > 0 && has_arrived(&socket) => Ok(Filled::Full),
+            // Of a socket that cannot be spliced, or where nobody may, nothing goes in.
+            Err(Errno::NOSPC | Errno::INVAL | Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP) => {
+                Ok(Filled::Full)
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -124,11 +132,22 @@ impl Pipe {
                     self.length -= count;
                     other.length += count;
                 }
-                Err(Errno::AGAIN) => return Err(io::ErrorKind::StorageFull.into()),
+                Err(Errno::AGAIN) => {
+                    self.tell(false);
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
                 Err(error) => return Err(error.into()),
             }
         }
+        self.tell(true);
         Ok(())
+    }
+
+    /// Tells those who hand out such pipes whether there was room for what was in it.
+    fn tell(&self, had_room: bool) {
+        if let Some(pool) = self.pool.upgrade() {
+            pool.tell(had_room);
+        }
     }
 
     /// Gives all it has to a descriptor, in one message.

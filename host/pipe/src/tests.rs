@@ -122,3 +122,21 @@ fn after_pipes_that_were_too_small_there_are_none_for_a_while() {
 fn a_size_that_the_system_does_not_have_is_no_pipe() {
     assert!(Pipes::new(3, usize::MAX / 2).take().is_none());
 }
+
+#[tokio::test]
+async fn who_can_wait_leaves_half_of_the_pipes_to_others() {
+    let pipes = Pipes::new(4, SIZE);
+    let spare = || match pipes.take_spare() {
+        Offer::Pipe(pipe) => Ok(pipe),
+        other => Err(other),
+    };
+    let (first, second) = (spare().unwrap(), spare().unwrap());
+    assert!(matches!(spare(), Err(Offer::Later)));
+    let third = pipes.take().unwrap();
+    let returned = pipes.returned();
+    drop((second, third));
+    returned.await;
+    drop(first);
+    assert!(spare().is_ok());
+    assert!(matches!(Pipes::new(3, usize::MAX / 2).take_spare(), Offer::Never));
+}

@@ -74,6 +74,9 @@ pub trait CachedFile: Send + Sync + 'static {
     /// memory, at once.
     fn wants(&self, from: u64, to: u64) -> bool;
 
+    /// Whether so much waits to be written that what nobody waits for yet had better be offered a little later. At once.
+    fn crowded(&self) -> bool;
+
     /// Offers the bytes from `at` on, a multiple of [`CACHE_PAGE`], in consecutive `pieces`. Never waits: what cannot be
     /// queued is dropped. `held` is kept until the pieces are: it stands for the memory they use, which is `charge` bytes, often more than
     /// they are long. A queue is bounded by what it charges.

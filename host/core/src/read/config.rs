@@ -46,7 +46,8 @@ pub struct ReadConfig {
     pub siblings: usize,
     /// So many files have to be opened one after the other first.
     pub siblings_after: usize,
-    /// Blocks that may lie in pipes of the kernel at once; each takes two descriptors.
+    /// Blocks that may lie in pipes of the kernel at once; each takes two descriptors, and 256 pages of the 16,384 that the pipes of a user may have
+    /// on a machine by default (`fs.pipe-user-pages-soft`).
     pub pipes: usize,
     /// Longest wait for the disk cache before the storage system is asked instead. A cache that has not answered in time is
     /// left alone for ten times as long.
@@ -57,7 +58,7 @@ pub struct ReadConfig {
     pub retry_pause: Duration,
     /// Longest silence of a body before it counts as broken.
     pub stall: Duration,
-    /// Longest life of one part's fetch, whoever waits for it.
+    /// Longest life of the fetch of one part of up to 8 MiB, whoever waits for it; larger ones may take as much longer as they are larger.
     pub part_timeout: Duration,
 }
 
@@ -80,7 +81,7 @@ impl Default for ReadConfig {
             keep_disk: 16 * GIB,
             siblings: 32,
             siblings_after: 4,
-            pipes: 128,
+            pipes: 32,
             disk_wait: Duration::from_secs(1),
             attempts: 3,
             retry_pause: Duration::from_millis(100),

@@ -5,17 +5,23 @@
 //! asked for one after the other therefore get slices, not copies. Of a stream whose reads have become whole blocks, bytes that can stay in
 //! the kernel are not copied at all: they lie in a pipe for each block, which the reader of that block gets.
 
+mod pipes;
+
 use super::blocks::{BLOCK, Grant, Held, block_end};
 use super::memory::{ReadMemory, block_pages};
 use super::piece::{Piece, Shown};
 use crate::ports::ServedFrom;
 use bytes::{Bytes, BytesMut};
-use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use wasmount_pipe::{Pipe, Pipes};
+use std::time::Duration;
+use tokio::sync::Notify;
+use wasmount_pipe::Pipes;
 use wasmount_types::Error;
+
+/// Longest time for which the bytes of a block that nobody waits for are left in their socket: the server must not think that nobody reads.
+pub(super) const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Why bytes will not come.
 #[derive(Clone, Debug)]
@@ -44,8 +50,10 @@ pub(super) struct Content {
     memory: Arc<ReadMemory>,
     /// For whole blocks that may stay in the kernel.
     pipes: Option<Arc<Pipes>>,
-    /// Some bytes are with somebody else.
-    given: AtomicBool,
+    /// Some blocks have come in pipes, and may be with somebody else.
+    piped: AtomicBool,
+    /// Somebody has begun to wait.
+    wanted: Notify,
     state: Mutex<State>,
 }
 
@@ -77,7 +85,8 @@ impl Content {
             grant: None,
             from: ServedFrom::Origin,
         };
-        Self { start, end, memory, pipes, given: AtomicBool::new(false), state: Mutex::new(state) }
+        let piped = AtomicBool::new(false);
+        Self { start, end, memory, pipes, piped, wanted: Notify::new(), state: Mutex::new(state) }
     }
 
     /// Takes the budget for all blocks.
@@ -161,12 +170,22 @@ impl Content {
         self.woken(state)
     }
 
+    /// Whether somebody waits for bytes that have not come yet.
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.lock().waiters.is_empty()
+    }
+
+    /// Comes to its end when somebody begins to wait.
+    pub(super) async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
+
     /// How many bytes may come in memory of their own at most, before `limit`: whole blocks, or the last ones. At least one block, or what there is
     /// of it; `None` in the middle of one.
     pub(super) fn adoptable(&self, limit: u64) -> Option<(usize, usize)> {
         let at = self.filled();
         let end = block_end(self.start, at, self.end);
-        let begins = (at - self.start).is_multiple_of(BLOCK) && at < end && end <= limit;
+        let begins = self.begins_block(at) && at < end && end <= limit;
         begins.then(|| ((end - at) as usize, (limit - at) as usize))
     }
 
@@ -184,7 +203,8 @@ impl Content {
             }
             match (&mut grant, self.split_grant(&mut state, at)) {
                 (Some(all), Some(more)) => all.merge(more),
-                (all, more) => *all = more,
+                (all @ None, more) => *all = more,
+                (Some(_), None) => {}
             }
             blocks.push((at, bytes.split_to(size)));
             at += size as u64;
@@ -197,53 +217,6 @@ impl Content {
         }
         let filled = self.woken(state);
         if bytes.is_empty() { filled } else { self.append(&bytes) }
-    }
-
-    /// An empty pipe for the next bytes, if these begin a block that may stay in the kernel; and how many they are.
-    pub(super) fn lend_pipe(&self, limit: u64) -> Option<(Pipe, usize)> {
-        let pipes = self.pipes.as_ref()?;
-        let at = self.filled();
-        let end = block_end(self.start, at, self.end);
-        let whole = (at - self.start).is_multiple_of(BLOCK) && at < end && end <= limit;
-        whole.then(|| pipes.take()).flatten().map(|pipe| (pipe, (end - at) as usize))
-    }
-
-    /// Takes what a lent pipe has of its block, into memory.
-    ///
-    /// # Errors
-    /// The system's.
-    pub(super) fn absorb(&self, mut pipe: Pipe, was_full: bool) -> io::Result<()> {
-        if let Some(pipes) = self.pipes.as_ref().filter(|_| was_full) {
-            pipes.tell(false);
-        }
-        let (_, mut room) = self.lend(self.end);
-        let read = pipe.read_into(&mut room);
-        self.restore(Some(room));
-        read
-    }
-
-    /// Takes a pipe with all bytes of its block; returns how far it is filled.
-    pub(super) fn restore_pipe(&self, pipe: Pipe) -> u64 {
-        if let Some(pipes) = &self.pipes {
-            pipes.tell(true);
-        }
-        let mut state = self.lock();
-        let at = state.filled();
-        let held = self.hold_block(&mut state, at);
-        state.tail_at = at + pipe.len() as u64;
-        state.pieces.push(Piece::pipe(at, pipe, held));
-        self.woken(state)
-    }
-
-    /// Whether blocks of it may stay in the kernel.
-    pub(super) fn is_piped(&self) -> bool {
-        self.pipes.is_some()
-    }
-
-    /// Whether some of `from..to` is with somebody else.
-    pub(super) fn is_given_away(&self, from: u64, to: u64) -> bool {
-        self.given.load(Ordering::Relaxed)
-            && self.lock().pieces.iter().any(|piece| piece.is_gone() && piece.at < to && from < piece.end())
     }
 
     /// No more bytes will come.
@@ -273,9 +246,6 @@ impl Content {
                 Some(piece) if taking == Taking::Any => piece.give(),
                 _ => state.show(&self.memory, from, to).map(Shown::Memory),
             };
-            if matches!(shown, Some(Shown::Pipe(..))) {
-                self.given.store(true, Ordering::Relaxed);
-            }
             return Poll::Ready(shown.ok_or(Failure::Abandoned));
         }
         if let Some(failure) = &state.failure {
@@ -283,6 +253,7 @@ impl Content {
         }
         if !state.waiters.iter().any(|(end, waker)| *end == to && waker.will_wake(context.waker())) {
             state.waiters.push((to, context.waker().clone()));
+            self.wanted.notify_one();
         }
         Poll::Pending
     }
@@ -320,6 +291,12 @@ impl Content {
         let held = Held::new(self.memory.pool.clone(), grant);
         state.held = Some((at, held.clone()));
         held
+    }
+
+    /// Whether a block begins at `at` for which nothing was made yet.
+    pub(super) fn begins_block(&self, at: u64) -> bool {
+        let made = || self.lock().held.as_ref().is_some_and(|(begin, _)| *begin == at);
+        (at - self.start).is_multiple_of(BLOCK) && !made()
     }
 
     /// The budget for the block that begins at `at`.
@@ -419,5 +396,4 @@ impl Drop for Content {
 }
 
 #[cfg(test)]
-#[path = "content_tests.rs"]
 mod tests;

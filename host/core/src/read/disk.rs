@@ -3,7 +3,7 @@
 //! Nothing here fails a read: what the cache does not give, or not soon, comes from the storage system, and is offered again.
 
 use super::blocks::{BLOCK, Held, PAGE, block_end};
-use super::content::Content;
+use super::content::{Content, PATIENCE};
 use super::file::File;
 use super::reading::Reading;
 use super::stats::add;
@@ -17,6 +17,9 @@ use wasmount_types::{Error, RequestCtx};
 
 /// For how long a cache that did not answer in time is left alone, in units of the wait that was too short.
 const REST: u32 = 10;
+
+/// How often a crowded cache is looked at.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// Whether the disk cache is to be asked. One that hangs would make every read wait for it, and hold a thread and a buffer for
 /// each; it cannot tell us itself.
@@ -157,6 +160,17 @@ impl File {
             at += BLOCK;
         }
         end
+    }
+
+    /// Before a block that nobody waits for yet: lets the cache's queue become shorter, for a little while. What has not been received costs nothing,
+    /// and what the queue has no room for would have to be fetched once more in the next epoch. A reader who comes for it ends the wait.
+    pub(super) async fn pace(&self, content: &Content) {
+        let Some(cached) = self.cached() else { return };
+        let until = Instant::now() + PATIENCE;
+        while cached.crowded() && Instant::now() < until && !content.is_awaited() {
+            // The disk writes some megabytes in that time.
+            let _ = timeout(LOOK, content.wanted()).await;
+        }
     }
 
     /// Offers what has arrived between `offered` and `filled` to the cache, block by block; returns what is offered by now.

@@ -10,6 +10,7 @@ use super::kept::Worth;
 use super::part::Part;
 use super::plan;
 use super::reading::Reading;
+use super::runs::Runs;
 use super::scatter::Scatter;
 use super::source::Source;
 use super::stats::{Gauge, add};
@@ -55,10 +56,12 @@ pub(super) struct State {
     clean_at: usize,
     /// Scattered reads so far.
     pub(super) scatter: Scatter,
+    /// Where streams have begun.
+    pub(super) runs: Runs,
     /// Blocks on their way that nobody may be waiting for: fetched because the file keeps being hit.
-    growing: Vec<Arc<Part>>,
+    pub(super) growing: Vec<Arc<Part>>,
     /// What fetches the rest of the file in the background.
-    fill: Option<AbortHandle>,
+    pub(super) fill: Option<AbortHandle>,
 }
 
 /// Where the memory for a new part comes from.
@@ -112,8 +115,7 @@ impl File {
         let growing = {
             let mut state = self.lock();
             self.revoked.store(true, Ordering::Release);
-            state.fill.take().inspect(AbortHandle::abort);
-            std::mem::take(&mut state.growing)
+            state.stop_growing()
         };
         drop(growing);
     }
@@ -206,11 +208,8 @@ impl File {
         if self.readers.fetch_sub(1, Ordering::AcqRel) > 1 {
             return;
         }
-        let growing = {
-            let mut state = self.lock();
-            state.fill.take().inspect(AbortHandle::abort);
-            std::mem::take(&mut state.growing)
-        };
+        // Dropped outside the lock.
+        let growing = self.lock().stop_growing();
         drop(growing);
     }
 
@@ -360,38 +359,6 @@ impl State {
         let (part, fetch, _never_aborted) = file.part(start, end, grant, None);
         self.insert(&part);
         (part, Box::pin(fetch))
-    }
-
-    /// Keeps blocks on their way, whoever goes on waiting for them, as long as the file is open.
-    pub(super) fn grow(&mut self, file: &File, parts: &[Arc<Part>]) {
-        let (done, growing) =
-            std::mem::take(&mut self.growing).into_iter().partition(|part: &Arc<Part>| !part.is_in_flight());
-        self.growing = growing;
-        drop::<Vec<_>>(done);
-        if file.is_open() {
-            self.growing.extend(parts.iter().cloned());
-        }
-    }
-
-    /// Takes the block with this content out of those on their way. Not the one at its place: that may be its successor.
-    pub(super) fn grown(&mut self, content: &Content) -> Option<Arc<Part>> {
-        let index = self.growing.iter().position(|part| part.is_of(content))?;
-        Some(self.growing.swap_remove(index))
-    }
-
-    /// Marks the background fetch as running, if it is not.
-    pub(super) fn start_fill(&mut self, file: &File) -> Option<futures::future::AbortRegistration> {
-        if self.fill.is_some() || !file.is_open() {
-            return None;
-        }
-        let (abort, registration) = AbortHandle::new_pair();
-        self.fill = Some(abort);
-        Some(registration)
-    }
-
-    /// Marks the background fetch as ended.
-    pub(super) fn end_fill(&mut self) {
-        self.fill = None;
     }
 
     fn insert(&mut self, part: &Arc<Part>) {

@@ -15,23 +15,35 @@ use tokio::time::timeout;
 use wasmount_pipe::Pipe;
 use wasmount_types::{Blame, Error, ErrorKind, RequestCtx, Retry};
 
+/// Bytes for which `part_timeout` is meant.
+const TIMED: u64 = 8 * 1024 * 1024;
+
 /// Bytes after which an attempt counts as progress, and the attempts start again.
 const PROGRESS: u64 = 256 * 1024;
+
+/// How far what has arrived was passed on.
+struct Passed {
+    /// To the disk cache.
+    disk: u64,
+    /// To the kernel's page cache.
+    kernel: u64,
+}
 
 impl File {
     /// Fetches all bytes of a part. Without a grant it waits for memory first.
     pub(super) async fn run(&self, content: &Content, grant: Option<Grant>) -> Result<(), Error> {
         let reading = &self.reading;
-        let ctx = RequestCtx::internal(reading.clock.now() + reading.config.part_timeout);
+        let size = u32::try_from((content.end - content.start).div_ceil(TIMED)).unwrap_or(u32::MAX);
+        let ctx = RequestCtx::internal(reading.clock.now() + reading.config.part_timeout * size.max(1));
         content.granted(match grant {
             Some(grant) => grant,
             None => reading.memory.reserve(&*reading.clock, ctx, content.start, content.end).await?,
         });
         let mut attempts = Attempts::new(reading.config.attempts, reading.config.retry_pause);
-        let mut offered = content.start;
+        let mut passed = Passed { disk: content.start, kernel: content.start };
         loop {
             let before = content.filled();
-            let attempt = self.attempt(ctx, content, &mut offered);
+            let attempt = self.attempt(ctx, content, &mut passed);
             let Err(error) = bounded(&*reading.clock, ctx, "fetching a part", attempt).await else {
                 break;
             };
@@ -45,12 +57,12 @@ impl File {
             add(&reading.counters.fetch_retries, 1);
             tokio::time::sleep(pause).await;
         }
-        self.arrived(content);
+        self.arrived(content, passed.kernel);
         Ok(())
     }
 
     /// What the disk has, then one request for each stretch that is missing.
-    async fn attempt(&self, ctx: RequestCtx, content: &Content, offered: &mut u64) -> Result<(), Error> {
+    async fn attempt(&self, ctx: RequestCtx, content: &Content, passed: &mut Passed) -> Result<(), Error> {
         loop {
             let before = content.filled();
             let from = self.fill_from_disk(content).await;
@@ -58,10 +70,10 @@ impl File {
                 return Ok(());
             }
             if from > before {
-                *offered = from;
+                passed.disk = from;
             }
             let until = self.next_on_disk(from, content.end);
-            self.get(ctx, content, from, until, offered).await?;
+            self.get(ctx, content, from, until, passed).await?;
         }
     }
 
@@ -72,17 +84,17 @@ impl File {
         content: &Content,
         from: u64,
         until: u64,
-        offered: &mut u64,
+        passed: &mut Passed,
     ) -> Result<(), Error> {
         add(&self.reading.counters.fetches, 1);
         let wanted = Wanted { key: &self.key, version: &self.version, from, until };
         let fetched = self.source.fetch(ctx, wanted).await?;
         content.coming_from(ServedFrom::Origin);
         if !fetched.pinned {
-            *offered = content.end;
+            passed.disk = content.end;
         }
         let until = until.min(fetched.until);
-        self.receive(fetched, content, from, until, offered).await
+        self.receive(fetched, content, from, until, passed).await
     }
 
     /// What the next bytes have to be like to be taken over as they are. A cache wants them aligned.
@@ -96,7 +108,7 @@ impl File {
         content: &Content,
         from: u64,
         until: u64,
-        offered: &mut u64,
+        passed: &mut Passed,
     ) -> Result<(), Error> {
         let mut skip = from.saturating_sub(fetched.offset);
         let mut body = fetched.content;
@@ -104,7 +116,10 @@ impl File {
         let mut filled = from;
         while filled < until {
             let before = filled;
-            let pipe = if skip == 0 && body.pours() { content.lend_pipe(until) } else { None };
+            if passed.disk <= filled && content.begins_block(filled) {
+                self.pace(content).await;
+            }
+            let pipe = if skip == 0 && body.pours() { content.lend_pipe(until).await } else { None };
             let own = if skip == 0 && pipe.is_none() { self.adoptable(content, until) } else { None };
             let outcome = if let Some(taken) = own.and_then(|(least, most)| body.take(least, most)) {
                 Ok(Some(taken.map(|bytes| filled = content.adopt(bytes))))
@@ -112,7 +127,7 @@ impl File {
                 let poured = pour(&mut *body, content, pipe, size, stall).await;
                 filled = content.filled();
                 // It is not for the disk cache.
-                *offered = filled;
+                passed.disk = filled;
                 poured
             } else if skip > 0 {
                 // A store without ranges begins at the beginning, one of blocks at a sector.
@@ -128,6 +143,7 @@ impl File {
                 filled = content.restore(Some(room));
                 next.map(|next| next.map(|received| received.map(|_bytes| ())))
             };
+            add(&self.reading.counters.bytes_fetched, filled - before);
             match outcome {
                 Ok(Some(Ok(()))) => {}
                 Ok(Some(Err(error))) => return Err(resumable(error)),
@@ -137,8 +153,8 @@ impl File {
                 }
                 Err(_elapsed) => return Err(Error::timed_out(Blame::Origin, "waiting for more bytes")),
             }
-            add(&self.reading.counters.bytes_fetched, filled - before);
-            *offered = self.offer(content, *offered, filled, filled >= until);
+            passed.disk = self.offer(content, passed.disk, filled, filled >= until);
+            passed.kernel = self.arrives(content, passed.kernel, filled);
         }
         Ok(())
     }

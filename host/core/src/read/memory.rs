@@ -46,7 +46,14 @@ pub(super) struct ReadMemory {
     started: Instant,
 }
 
-/// How many handles were read from, in this second and in the one before.
+/// When a handle was counted as one that is read from: the last second in which it was, and the one before that. Seconds count from 1.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counted {
+    last: u64,
+    before: u64,
+}
+
+/// How many handles were read from, in this second and in the one before, and are still open.
 #[derive(Default)]
 struct Active {
     second: u64,
@@ -106,20 +113,28 @@ impl ReadMemory {
         handles.push(handle);
     }
 
-    /// What one reader may have in flight and unread, in bytes; `seen` is the second in which this reader was counted last.
-    pub(super) fn share(&self, now: Instant, seen: &mut u64) -> u64 {
+    /// What one reader may have in flight and unread, in bytes; `seen` is of this reader.
+    pub(super) fn share(&self, now: Instant, seen: &mut Counted) -> u64 {
         let second = now.saturating_duration_since(self.started).as_secs() + 1;
         let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
         if active.second != second {
             active.before = if active.second + 1 == second { active.now } else { 0 };
             (active.second, active.now) = (second, 0);
         }
-        if *seen != second {
-            *seen = second;
+        if seen.last != second {
+            *seen = Counted { last: second, before: seen.last };
             active.now += 1;
         }
         let readers = active.now.max(active.before).max(1);
         (self.limit() / (2 * readers)).max(BLOCK)
+    }
+
+    /// A reader is closed, and takes no share of what others may have: of many files that are read one after the other few are open.
+    pub(super) fn left(&self, seen: Counted) {
+        let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = |second: u64| second > 0 && (seen.last == second || seen.before == second);
+        active.now -= u64::from(counted(active.second)).min(active.now);
+        active.before -= u64::from(counted(active.second.saturating_sub(1))).min(active.before);
     }
 
     /// Keeps a part that is complete, unless somebody waits for memory.
@@ -335,7 +350,7 @@ mod tests {
     fn the_share_follows_the_readers_of_the_last_second() {
         let start = Instant::now();
         let memory = ReadMemory::new(64 * BLOCK, start);
-        let mut seen = vec![0; 8];
+        let mut seen = [Counted::default(); 8];
         for reader in &mut seen {
             memory.share(start, reader);
         }
@@ -343,5 +358,25 @@ mod tests {
         let later = start + Duration::from_secs(1);
         assert_eq!(memory.share(later, &mut seen[0]), 4 * BLOCK, "the others may come back");
         assert_eq!(memory.share(later + Duration::from_secs(1), &mut seen[0]), 32 * BLOCK);
+    }
+
+    #[test]
+    fn those_that_are_closed_take_no_share() {
+        let start = Instant::now();
+        let memory = ReadMemory::new(64 * BLOCK, start);
+        let at = |second: u64| start + Duration::from_secs(second);
+        let mut seen = [Counted::default(); 8];
+        // Four of the first second go on in the next, together with four others.
+        seen[..4].iter_mut().for_each(|reader| _ = memory.share(at(0), reader));
+        seen.iter_mut().for_each(|reader| _ = memory.share(at(1), reader));
+        assert_eq!(memory.share(at(1), &mut seen[0]), 4 * BLOCK);
+        seen[1..4].iter().for_each(|reader| memory.left(*reader));
+        assert_eq!(memory.share(at(1), &mut seen[0]), 32 * BLOCK / 5);
+        seen[4..].iter().for_each(|reader| memory.left(*reader));
+        assert_eq!(memory.share(at(1), &mut seen[0]), 32 * BLOCK);
+        assert_eq!(memory.share(at(2), &mut seen[0]), 32 * BLOCK);
+        // One that nobody has read from was never counted.
+        memory.left(Counted::default());
+        assert_eq!(memory.share(at(2), &mut Counted::default()), 16 * BLOCK);
     }
 }

@@ -10,9 +10,13 @@ pub(super) fn exact(from: u64, to: u64, low: u64, high: u64) -> (u64, u64) {
 }
 
 /// End of the next part of a sequential stream: `size` bytes or so from `start`, whole blocks that begin where reads do, which is `phase`
-/// bytes after a multiple of a block. Where `start` is elsewhere, the part ends at the next such place.
+/// bytes after a multiple of a block. Where `start` is elsewhere, the part ends at the next such place. What would be left for less than half a part
+/// more is taken with it: a request of its own costs the store more.
 pub(super) fn part_end(start: u64, size: u64, file: u64, phase: u64) -> u64 {
-    let end = start.saturating_add(size.max(1)).min(file);
+    let size = size.max(1);
+    let size =
+        if file.saturating_sub(start) <= size + size / 2 { file.saturating_sub(start).max(1) } else { size };
+    let end = start.saturating_add(size).min(file);
     let off = start.wrapping_sub(phase) % BLOCK;
     let aligned = match off {
         0 if end == file => end,
@@ -60,6 +64,12 @@ mod tests {
     #[test]
     fn parts_end_at_blocks_or_at_the_end() {
         assert_eq!(part_end(0, BLOCK, 10 * BLOCK, 0), BLOCK);
+        assert_eq!(
+            part_end(7 * BLOCK, 8 * BLOCK, 16 * BLOCK, 0),
+            16 * BLOCK,
+            "no request for what little is left"
+        );
+        assert_eq!(part_end(7 * BLOCK, 8 * BLOCK, 20 * BLOCK, 0), 15 * BLOCK);
         assert_eq!(part_end(4096, BLOCK, 10 * BLOCK, 0), BLOCK);
         assert_eq!(part_end(BLOCK - 1, 10, 10 * BLOCK, 0), BLOCK);
         assert_eq!(part_end(0, 10, 10 * BLOCK, 0), 10);

@@ -2,7 +2,7 @@
 
 use super::content::{Failure, Taking};
 use super::file::File;
-use super::memory::Shrink;
+use super::memory::{Counted, Shrink};
 use super::piece::Shown;
 use super::stats::{Counters, Gauge};
 use super::stream::Found;
@@ -34,7 +34,7 @@ struct State {
     last_read: Instant,
     timed_out: Option<TimedOut>,
     /// The second in which it was counted as active.
-    seen: u64,
+    seen: Counted,
 }
 
 struct TimedOut {
@@ -48,7 +48,7 @@ impl FileReader {
     /// A reader of `file`; nothing is fetched before the first read.
     pub(crate) fn new(file: Arc<File>) -> Arc<Self> {
         let last_read = file.reading.clock.now();
-        let state = State { window: Window::default(), last_read, timed_out: None, seen: 0 };
+        let state = State { window: Window::default(), last_read, timed_out: None, seen: Counted::default() };
         file.opened();
         let open = Gauge::new(file.reading.counters.clone(), |counters| &counters.open_files);
         let reader = Arc::new(Self { file, state: Mutex::new(state), _open: open });
@@ -166,10 +166,21 @@ impl FileReader {
         let mut source = ServedFrom::Memory;
         let mut seam = None;
         let mut at = offset;
-        let taking = if parts.len() == 1 { taking } else { Taking::Memory };
+        // A pipe holds all of the answer, or is no answer.
+        let taking = match parts.as_slice() {
+            [part] if part.start <= offset && end <= part.end => taking,
+            _ => Taking::Memory,
+        };
         // One by one: what has been copied needs no longer be kept.
         for part in parts {
-            let (shown, from) = part.read(at.max(part.start), end.min(part.end), taking).await?;
+            // Of parts that their owner alone knows, some may have been replaced.
+            if part.end <= at {
+                continue;
+            }
+            if part.start > at {
+                break;
+            }
+            let (shown, from) = part.read(at, end.min(part.end), taking).await?;
             source = later(source, from);
             let bytes = match shown {
                 Shown::Memory(bytes) if (bytes.len() as u64) < end - offset => bytes,
@@ -215,6 +226,7 @@ impl Drop for FileReader {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         state.window.close(&self.file);
+        self.file.reading.memory.left(state.seen);
         self.file.closed();
     }
 }

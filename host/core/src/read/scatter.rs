@@ -11,6 +11,9 @@ use super::config::ReadConfig;
 const FIRST: u64 = 64 * 1024;
 /// Hits after which a block is twice as large as before.
 const DOUBLE: u64 = 4;
+/// Most blocks that a hit takes with it once the whole file is wanted: the store pays for each request, whatever its length, and
+/// who waits for the hit should not wait for much more.
+const STRETCH: u64 = 4;
 /// Places of hits that are remembered for the background to begin with.
 const REMEMBERED: usize = 64;
 
@@ -34,20 +37,29 @@ impl Scatter {
         self.asked = self.asked.saturating_add(bytes);
     }
 
-    /// What to fetch for `from..to`, which is not there, in a file of `size` bytes, of which `room` can be kept.
+    /// What to fetch for `from..to`, which is not there, in a file of `size` bytes, of which `room` can be kept. `present` says
+    /// whether the block at an offset is there anyway.
     pub(super) fn range(
         &mut self,
-        from: u64,
-        to: u64,
+        (from, to): (u64, u64),
         size: u64,
         room: u64,
         config: &ReadConfig,
+        present: impl Fn(u64) -> bool,
     ) -> (u64, u64) {
         if self.recent.len() >= REMEMBERED {
             self.recent.remove(0);
         }
         self.recent.push(from);
         self.set_whole(from / BLOCK, false);
+        if self.wants_fill(size, room, config) {
+            // Many may be on their way at once.
+            let most = (config.memory / 32 / BLOCK).clamp(1, STRETCH);
+            let (start, end) = self.stretch(from / BLOCK, most, size, present);
+            if self.take(start, end.max(to), size, config) {
+                return (start, end.max(to));
+            }
+        }
         let grown = self.hits.saturating_sub(config.exact_reads);
         let mut block = if grown == 0 { PAGE } else { FIRST << ((grown - 1) / DOUBLE).min(10) };
         block = block.min(config.part_max).min(BLOCK);
@@ -58,8 +70,11 @@ impl Scatter {
         loop {
             let start = from / block * block;
             let end = to.div_ceil(block).saturating_mul(block).min(size);
-            if block <= PAGE || self.may_fetch(end - start, config) {
+            if block <= PAGE {
                 self.fetched = self.fetched.saturating_add(end - start);
+                return (start, end);
+            }
+            if self.take(start, end, size, config) {
                 return (start, end);
             }
             block = (block / 2).max(PAGE);
@@ -80,14 +95,13 @@ impl Scatter {
         config: &ReadConfig,
         present: impl Fn(u64) -> bool,
     ) -> Option<(u64, u64)> {
-        let missing = |scatter: &Self, block: u64| !scatter.is_whole(block) && !present(block * BLOCK);
         let (blocks, most) = (size.div_ceil(BLOCK), (most / BLOCK).max(1));
         let first = loop {
             match self.recent.pop() {
-                Some(hit) if missing(self, hit / BLOCK) => break hit / BLOCK,
+                Some(hit) if self.is_missing(hit / BLOCK, &present) => break hit / BLOCK,
                 Some(_) => {}
                 None => {
-                    while self.cursor < blocks && !missing(self, self.cursor) {
+                    while self.cursor < blocks && !self.is_missing(self.cursor, &present) {
                         self.cursor += 1;
                     }
                     break self.cursor;
@@ -97,19 +111,30 @@ impl Scatter {
         if first >= blocks {
             return None;
         }
-        let mut last = first + 1;
-        while last < blocks && last - first < most && missing(self, last) {
+        let (start, end) = self.stretch(first, most, size, present);
+        self.take(start, end, size, config).then_some((start, end))
+    }
+
+    /// Block `first` and those after it that are missing, at most so many.
+    fn stretch(&self, first: u64, most: u64, size: u64, present: impl Fn(u64) -> bool) -> (u64, u64) {
+        let (mut last, blocks) = (first + 1, size.div_ceil(BLOCK));
+        while last < blocks && last - first < most && self.is_missing(last, &present) {
             last += 1;
         }
-        let (start, end) = (first * BLOCK, (last * BLOCK).min(size));
-        if !self.may_fetch(end - start, config) {
-            return None;
+        (first * BLOCK, (last * BLOCK).min(size))
+    }
+
+    /// Takes note that `start..end` is fetched, if that keeps to the bound: nobody else needs to fetch a block that is whole in it.
+    fn take(&mut self, start: u64, end: u64, size: u64, config: &ReadConfig) -> bool {
+        if self.fetched.saturating_add(end - start) > self.asked.saturating_mul(config.amplification) {
+            return false;
         }
         self.fetched += end - start;
-        for block in first..last {
+        let after = if end == size { size.div_ceil(BLOCK) } else { end / BLOCK };
+        for block in start.div_ceil(BLOCK)..after {
             self.set_whole(block, true);
         }
-        Some((start, end))
+        true
     }
 
     /// A stretch that the background took has failed.
@@ -126,8 +151,8 @@ impl Scatter {
         self.not_filled(start, end);
     }
 
-    fn may_fetch(&self, bytes: u64, config: &ReadConfig) -> bool {
-        self.fetched.saturating_add(bytes) <= self.asked.saturating_mul(config.amplification)
+    fn is_missing(&self, block: u64, present: impl Fn(u64) -> bool) -> bool {
+        !self.is_whole(block) && !present(block * BLOCK)
     }
 
     fn is_whole(&self, block: u64) -> bool {
@@ -162,7 +187,7 @@ mod tests {
         for hit in 0..40_u64 {
             scatter.hit(4096);
             let from = hit * 20 * BLOCK;
-            let (start, end) = scatter.range(from, from + 4096, SIZE, SIZE, &config);
+            let (start, end) = scatter.range((from, from + 4096), SIZE, SIZE, &config, |_| false);
             assert!(start <= from && from + 4096 <= end);
             lengths.push(end - start);
             assert!(lengths.iter().sum::<u64>() <= (hit + 1) * 4096 * config.amplification);
@@ -179,7 +204,10 @@ mod tests {
         for _ in 0..1000 {
             scatter.hit(4096);
         }
-        assert_eq!(scatter.range(BLOCK, BLOCK + 4096, SIZE, SIZE - 1, &config), (BLOCK, BLOCK + FIRST));
+        assert_eq!(
+            scatter.range((BLOCK, BLOCK + 4096), SIZE, SIZE - 1, &config, |_| false),
+            (BLOCK, BLOCK + FIRST)
+        );
         assert!(!scatter.wants_fill(SIZE, SIZE - 1, &config));
         assert!(scatter.wants_fill(SIZE, SIZE, &config));
     }
@@ -189,7 +217,7 @@ mod tests {
         let config = ReadConfig::default();
         let mut scatter = Scatter { hits: 1, asked: SIZE, ..Scatter::default() };
         let size = 100 * BLOCK + 5;
-        scatter.range(50 * BLOCK + 7, 50 * BLOCK + 8, size, size, &config);
+        scatter.range((50 * BLOCK + 7, 50 * BLOCK + 8), size, size, &config, |_| false);
         let present = |at: u64| at == 53 * BLOCK;
         let mut taken = Vec::new();
         while let Some(stretch) = scatter.next_fill(size, 8 * BLOCK, &config, present) {
@@ -202,6 +230,38 @@ mod tests {
         scatter.not_filled(0, 8 * BLOCK);
         assert_eq!(scatter.next_fill(size, 8 * BLOCK, &config, present), Some((0, 8 * BLOCK)));
         assert_eq!(scatter.next_fill(size, 8 * BLOCK, &config, present), None);
+    }
+
+    #[test]
+    fn once_the_whole_file_is_wanted_a_hit_takes_what_is_missing_behind_it() {
+        let config = ReadConfig::default();
+        let mut scatter = Scatter { hits: config.fill_after, asked: SIZE, ..Scatter::default() };
+        let (size, present) = (20 * BLOCK + 5, |at: u64| at == 12 * BLOCK);
+        let mut range = |from: u64, to: u64| scatter.range((from, to), size, size, &config, present);
+        assert_eq!(range(3 * BLOCK + 7, 3 * BLOCK + 8), (3 * BLOCK, 7 * BLOCK));
+        assert_eq!(
+            range(2 * BLOCK, 2 * BLOCK + 1),
+            (2 * BLOCK, 3 * BLOCK),
+            "what is on its way is not asked for again"
+        );
+        assert_eq!(range(10 * BLOCK, 10 * BLOCK + 1), (10 * BLOCK, 12 * BLOCK), "nor what the disk has");
+        assert_eq!(range(20 * BLOCK - 1, 20 * BLOCK + 1), (19 * BLOCK, size));
+        assert_eq!(
+            range(5 * BLOCK, 5 * BLOCK + 1),
+            (5 * BLOCK, 6 * BLOCK),
+            "it was there, and is not any more"
+        );
+        assert_eq!(
+            range(15 * BLOCK - 9, 15 * BLOCK + 9),
+            (14 * BLOCK, 18 * BLOCK),
+            "a read across two blocks"
+        );
+        // What is left for the background, the block before the one of the disk among it.
+        let mut left = Vec::new();
+        while let Some(stretch) = scatter.next_fill(size, 64 * BLOCK, &config, present) {
+            left.push((stretch.0 / BLOCK, stretch.1 / BLOCK));
+        }
+        assert_eq!(left, [(0, 2), (7, 10), (13, 14), (18, 19)]);
     }
 
     #[test]

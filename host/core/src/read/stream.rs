@@ -13,6 +13,7 @@ use super::file::{Budget, Drive, File, State};
 use super::kept::Worth;
 use super::part::Part;
 use super::plan;
+use super::runs::Run;
 use super::stride::Stride;
 use crate::ports::CachedFile;
 use std::sync::Arc;
@@ -50,6 +51,8 @@ pub(super) struct Stream {
     phase: u64,
     /// Its reads have become whole blocks, and may be answered with pipes.
     blocks: bool,
+    /// Once it has run for a while: what others of the file take note of.
+    run: Option<Arc<Run>>,
     pub(super) reads: u64,
     pub(super) sequential: bool,
     pub(super) used: u64,
@@ -65,7 +68,7 @@ pub(super) struct Means<'a> {
 
 impl Means<'_> {
     fn part_max(&self) -> u64 {
-        self.config.part_max.min((self.share / 2).max(self.config.part_min))
+        self.config.part_max.min((self.share / 4 * 3).max(self.config.part_min))
     }
 }
 
@@ -86,6 +89,7 @@ impl Stream {
             part: part.max(to - from).min(config.part_max),
             phase: 0,
             blocks: false,
+            run: None,
             reads: 0,
             sequential: from == 0,
             used: 0,
@@ -107,11 +111,15 @@ impl Stream {
         for part in other.parts {
             self.add(part);
         }
-        self.origin = self.origin.min(other.origin);
+        if other.origin < self.origin {
+            (self.origin, self.run) = (other.origin, other.run);
+        }
         self.stands = self.stands.max(other.stands);
         self.next = self.next.max(other.next);
         self.part = self.part.max(other.part);
-        self.blocks |= other.blocks;
+        if other.blocks {
+            (self.blocks, self.phase) = (true, other.phase);
+        }
         self.reads += other.reads;
         self.sequential |= other.sequential;
     }
@@ -206,6 +214,13 @@ impl Stream {
             }
             return Found::Parts(parts, None);
         }
+        // A part that has given away other bytes is not found by others any more.
+        let has = |part: &&Arc<Part>| {
+            part.start <= from && to <= part.end && !part.is_failed() && !part.is_given_away(from, to)
+        };
+        if let Some(own) = self.parts.iter().find(has) {
+            return Found::Parts(vec![own.clone()], None);
+        }
         // A running stream reads the disk ahead as well, in parts.
         if (!self.sequential || self.reads <= 2)
             && let Some(cached) = on_disk(file, from, to)
@@ -227,10 +242,12 @@ impl Stream {
     /// Makes sure of parts for `from..to`, and of all up to there.
     pub(super) fn cover(&mut self, means: &Means<'_>, state: &mut State, from: u64, to: u64) {
         let (file, config, size) = (means.file, means.config, means.file.version.size);
+        let until =
+            self.bound(state, means).map_or(size, |bound| bound.max(to.next_multiple_of(PAGE)).min(size));
         // One run of parts up to here: the reads in between are on their way.
         while self.next < to {
             let part = if self.part == 0 { config.part_min } else { self.part }.min(means.part_max());
-            let end = plan::part_end(self.next, part, size, self.phase);
+            let end = plan::part_end(self.next, part, until, self.phase);
             let pipes = self.pipes(file, self.next);
             for part in state.claim_with(file, self.next, end, Budget::Wait, pipes) {
                 self.add(part);
@@ -258,11 +275,14 @@ impl Stream {
             return;
         }
         let limit = plan::ahead(self.stands - self.origin, config.part_min, config.ahead.min(means.share));
+        let until = self.bound(&mut file.lock(), means).unwrap_or(size);
         let mut in_flight = self.parts.iter().filter(|part| part.is_in_flight()).count();
-        while in_flight < config.parallel && self.next < size && self.next.saturating_sub(self.stands) < limit
+        while in_flight < config.parallel
+            && self.next < until
+            && self.next.saturating_sub(self.stands) < limit
         {
             let part = self.part.max(config.part_min).min(means.part_max());
-            let end = plan::part_end(self.next, part, size, self.phase);
+            let end = plan::part_end(self.next, part, until, self.phase);
             let pipes = self.pipes(file, self.next);
             let parts = file.lock().claim_with(file, self.next, end, Budget::Free, pipes);
             let Some(got) = parts.last().map(|part| part.end) else { break };
@@ -276,6 +296,19 @@ impl Stream {
                 break;
             }
         }
+    }
+
+    /// Where the next stream of the file has begun, of those that have run for a while and go on. A multiple of a page.
+    fn bound(&mut self, state: &mut State, means: &Means<'_>) -> Option<u64> {
+        let now = means.file.reading.clock.now();
+        match &self.run {
+            Some(run) => run.read_at(now),
+            None if self.stands - self.origin < means.config.part_min => {}
+            None => self.run = Some(state.runs.begin(self.origin, now)),
+        }
+        // One that has begun where this one has is no other stretch.
+        let bound = state.runs.first_from(self.stands.max(self.origin + 1), now)?;
+        Some(bound.next_multiple_of(PAGE).min(means.file.version.size))
     }
 
     pub(super) fn add(&mut self, part: Arc<Part>) {
@@ -294,17 +327,15 @@ fn scattered(means: &Means<'_>, state: &mut State, stride: &Stride, from: u64, t
     let mut range = exact;
     // What is around a hit is worth fetching where it can be kept.
     if file.may_grow() && stride.distance().is_none() {
-        let (start, end) = state.scatter.range(from, to, size, file.room(from, to), means.config);
+        let (room, on_disk) = (file.room(from, to), file.blocks_on_disk());
+        let (start, end) = state.scatter.range((from, to), size, room, means.config, on_disk);
         if start < exact.0 || end > exact.1 {
             range = (start.min(exact.0), end.max(exact.1));
         }
     }
     if range != exact {
-        let before = state.overlapping(range.0, range.1);
-        let parts = state.claim(file, range.0, range.1, Budget::Free);
-        let new = |part: &&Arc<Part>| !before.iter().any(|old| Arc::ptr_eq(old, part));
-        let new = parts.iter().filter(new).cloned().collect::<Vec<_>>();
-        state.grow(file, &new);
+        // Held, so that they are there when they are looked for.
+        let _new = state.grow(file, range.0, range.1);
         if let Some(parts) = state.covering(from, to) {
             return Found::Parts(parts, None);
         }

@@ -39,6 +39,7 @@ struct Shared {
     /// What offers are held by, as long as they are not written, and how much that is.
     queue: Mutex<Vec<(Arc<dyn Any + Send + Sync>, u64)>>,
     holding: AtomicBool,
+    crowded: AtomicBool,
 }
 
 impl MemoryCache {
@@ -51,6 +52,7 @@ impl MemoryCache {
             reads: AtomicU64::new(0),
             queue: Mutex::default(),
             holding: AtomicBool::new(false),
+            crowded: AtomicBool::new(false),
         };
         Arc::new(Self { files: Mutex::default(), shared: Arc::new(shared) })
     }
@@ -58,6 +60,11 @@ impl MemoryCache {
     /// How long each read takes from now on.
     pub fn set_read_delay(&self, delay: Duration) {
         self.shared.read_ms.store(delay.as_millis() as u64, Ordering::SeqCst);
+    }
+
+    /// Whether it says that much waits to be written.
+    pub fn set_crowded(&self, crowded: bool) {
+        self.shared.crowded.store(crowded, Ordering::SeqCst);
     }
 
     /// Reads so far that gave bytes.
@@ -183,6 +190,10 @@ impl CachedFile for MemoryCached {
 
     fn wants(&self, from: u64, to: u64) -> bool {
         self.run(from, to) < to
+    }
+
+    fn crowded(&self) -> bool {
+        self.shared.crowded.load(Ordering::SeqCst)
     }
 
     fn offer(&self, at: u64, pieces: Vec<Bytes>, held: Arc<dyn Any + Send + Sync>, charge: u64) {

@@ -270,7 +270,9 @@ impl Pieces {
     /// Moves the next bytes, at most `most`, into `pipe` and returns how many, 0 when it is full. `None` at the end. After an error there is
     /// nothing more. Dropping the future loses nothing.
     pub(crate) async fn pour(&mut self, pipe: &mut Pipe, most: usize) -> Option<Result<usize>> {
-        while let Piece::Stream(stream) = self.queue.front_mut()? {
+        while let Piece::Stream(stream) = self.queue.front_mut()?
+            && stream.pours()
+        {
             match stream.pour(pipe, most).await {
                 Some(Ok(count)) => return Some(Ok(count)),
                 Some(Err(error)) => {

@@ -2,7 +2,8 @@
 
 use super::*;
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use wasmount_pipe::Pipe;
 use wasmount_types::ErrorKind;
 
 fn content(start: u64, end: u64) -> (Content, Arc<ReadMemory>) {
@@ -131,13 +132,13 @@ fn memory_that_comes_with_bytes_is_taken_over_for_whole_blocks() {
     assert_eq!(memory.in_use(), 0);
 }
 
-#[test]
-fn blocks_in_pipes_are_given_away_whole_and_read_in_parts() {
+#[tokio::test]
+async fn blocks_in_pipes_are_given_away_whole_and_read_in_parts() {
     let memory = Arc::new(ReadMemory::new(64 * BLOCK, Instant::now()));
     let end = 3 * BLOCK + 5;
     let content = Content::new(memory.clone(), Some(Pipes::new(8, BLOCK as usize)), 0, end);
     content.granted(memory.try_reserve(0, end).unwrap());
-    while let Some((mut pipe, size)) = content.lend_pipe(end) {
+    while let Some((mut pipe, size)) = content.lend_pipe(end).await {
         let at = content.filled();
         assert_eq!(pipe.push(&bytes(at, at + size as u64)).unwrap(), size);
         content.restore_pipe(pipe);
@@ -154,6 +155,50 @@ fn blocks_in_pipes_are_given_away_whole_and_read_in_parts() {
     assert!(matches!(poll(3 * BLOCK, end, Taking::Memory), Ok(Shown::Memory(_))));
     drop(content);
     assert_eq!(memory.in_use(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_waits_for_yet_leaves_half_of_the_pipes_to_others() {
+    let memory = Arc::new(ReadMemory::new(64 * BLOCK, Instant::now()));
+    let (end, pipes) = (8 * BLOCK, Pipes::new(4, BLOCK as usize));
+    let content = Content::new(memory.clone(), Some(pipes.clone()), 0, end);
+    content.granted(memory.try_reserve(0, end).unwrap());
+    let put = |(mut pipe, size): (Pipe, usize)| {
+        let at = content.filled();
+        assert_eq!(pipe.push(&bytes(at, at + size as u64)).unwrap(), size);
+        content.restore_pipe(pipe);
+    };
+    let began = tokio::time::Instant::now();
+    put(content.lend_pipe(end).await.unwrap());
+    put(content.lend_pipe(end).await.unwrap());
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert!(content.lend_pipe(end).await.is_none(), "memory, after a while");
+    assert!((1..1000).contains(&began.elapsed().as_millis()));
+    let began = tokio::time::Instant::now();
+    for _ in 0..4 {
+        assert!(content.lend_pipe(end).await.is_none());
+    }
+    assert_eq!(began.elapsed(), Duration::ZERO, "and then at once for some time");
+
+    // Somebody comes to wait, or a pipe comes back.
+    pipes.tell_waited(true);
+    let wanted = |from, to| content.poll(&Context::from_waker(Waker::noop()), from, to, Taking::Any);
+    let began = tokio::time::Instant::now();
+    let (lent, polled) = tokio::join!(content.lend_pipe(end), async { wanted(2 * BLOCK, 3 * BLOCK) });
+    assert!(polled.is_pending());
+    put(lent.unwrap());
+    let Poll::Ready(Ok(Shown::Pipe(third, _))) = wanted(2 * BLOCK, 3 * BLOCK) else { panic!("it is there") };
+    let (lent, ()) = tokio::join!(content.lend_pipe(end), async {
+        drop(wanted(0, BLOCK));
+        drop(emptied(third));
+    });
+    put(lent.unwrap());
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+fn emptied(mut pipe: Pipe) -> Pipe {
+    pipe.read_into(&mut BytesMut::new()).unwrap();
+    pipe
 }
 
 #[test]
