@@ -17,18 +17,42 @@ pub const RECOVERY: Duration = Duration::from_secs(90);
 /// # Errors
 /// When `bound` has passed; the message names `what`.
 pub fn wait_for<T>(what: &str, bound: Duration, mut ready: impl FnMut() -> Option<T>) -> Result<T> {
-    const PAUSE: Duration = Duration::from_millis(20);
-    let (start, mut stood_still) = (Instant::now(), Duration::ZERO);
+    let mut patience = Patience::new(bound);
     loop {
         if let Some(found) = ready() {
             return Ok(found);
         }
-        if start.elapsed().saturating_sub(stood_still) > bound {
+        if patience.is_over() {
             bail!("{what}: not within {bound:?}");
         }
+        patience.pause(std::thread::sleep);
+    }
+}
+
+/// Time that passes while the machine runs. One that is shared may stand still for longer than anything here is to take.
+struct Patience {
+    start: Instant,
+    stood_still: Duration,
+    bound: Duration,
+}
+
+impl Patience {
+    const PAUSE: Duration = Duration::from_millis(20);
+
+    fn new(bound: Duration) -> Self {
+        Self { start: Instant::now(), stood_still: Duration::ZERO, bound }
+    }
+
+    fn is_over(&self) -> bool {
+        self.start.elapsed().saturating_sub(self.stood_still) > self.bound
+    }
+
+    /// A pause that takes much longer than it should is time in which the machine stood still.
+    fn pause<T>(&mut self, wait: impl FnOnce(Duration) -> T) -> T {
         let pause = Instant::now();
-        std::thread::sleep(PAUSE);
-        stood_still += pause.elapsed().saturating_sub(5 * PAUSE);
+        let result = wait(Self::PAUSE);
+        self.stood_still += pause.elapsed().saturating_sub(5 * Self::PAUSE);
+        result
     }
 }
 
@@ -49,10 +73,14 @@ pub fn within<T: Send + 'static>(
         // The receiver is gone when the wait was given up: nobody wants the result then.
         let _ = sender.send(work());
     });
-    match receiver.recv_timeout(bound) {
-        Ok(result) => Ok(result),
-        Err(mpsc::RecvTimeoutError::Timeout) => bail!("{what}: no answer within {bound:?}"),
-        Err(mpsc::RecvTimeoutError::Disconnected) => bail!("{what}: panicked"),
+    let mut patience = Patience::new(bound);
+    loop {
+        match patience.pause(|pause| receiver.recv_timeout(pause)) {
+            Ok(result) => return Ok(result),
+            Err(mpsc::RecvTimeoutError::Timeout) if !patience.is_over() => {}
+            Err(mpsc::RecvTimeoutError::Timeout) => bail!("{what}: no answer within {bound:?}"),
+            Err(mpsc::RecvTimeoutError::Disconnected) => bail!("{what}: panicked"),
+        }
     }
 }
 

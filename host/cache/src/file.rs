@@ -17,7 +17,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use wasmount_core::ports::{BoxFuture, CACHE_PAGE, CacheIdentity, CachedFile};
+use wasmount_core::ports::{BoxFuture, CACHE_PAGE, CacheIdentity, CachedFile, Offer};
 
 use crate::bitmap::Bitmap;
 
@@ -408,12 +408,12 @@ impl CachedFile for File {
         shared.condition.writes() && shared.writer.queued() > shared.config.queue_bytes / 2
     }
 
-    fn offer(&self, at: u64, pieces: Vec<Bytes>, held: Arc<dyn Any + Send + Sync>, charge: u64) {
+    fn offer(&self, at: u64, pieces: Vec<Bytes>, held: Arc<dyn Any + Send + Sync>, charge: u64) -> Offer {
         let entry = &self.0;
         let end = at + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         let whole = if end == entry.size() { end } else { end / CACHE_PAGE * CACHE_PAGE };
         if entry.shared.stopping.load(Ordering::Relaxed) {
-            return;
+            return Offer::Unwanted;
         }
         let fits = at.is_multiple_of(CACHE_PAGE) && end <= entry.size();
         if !fits || whole <= at || !self.wants(at, whole) || !entry.shared.space.allows(whole - at) {
@@ -421,10 +421,10 @@ impl CachedFile for File {
                 entry.shared.dropped(end - at);
                 entry.shared.keeper.wake();
             }
-            return;
+            return Offer::Unwanted;
         }
         let job = Job { entry: entry.clone(), at, end: whole, pieces, _held: held, charge };
-        entry.shared.writer.push(&entry.shared, job);
+        entry.shared.writer.push(&entry.shared, job)
     }
 
     fn backing(&self) -> BoxFuture<'_, Option<Arc<OwnedFd>>> {

@@ -20,7 +20,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
-use wasmount_core::ports::CACHE_PAGE;
+use wasmount_core::ports::{CACHE_PAGE, Offer};
 
 const PAGE: usize = CACHE_PAGE as usize;
 /// Consecutive offers are written together up to this: the disk is fastest with a few large writes.
@@ -77,14 +77,15 @@ impl Writer {
     }
 
     /// Queues it, or drops it.
-    pub(crate) fn push(&self, shared: &Shared, job: Job) {
+    pub(crate) fn push(&self, shared: &Shared, job: Job) -> Offer {
         let charge = job.charge;
         if self.queued().saturating_add(charge) > shared.config.queue_bytes {
-            return shared.dropped(job.end - job.at);
+            shared.dropped(job.end - job.at);
+            return Offer::NoRoom;
         }
         let mut queue = self.lock();
         if queue.stopped {
-            return;
+            return Offer::Unwanted;
         }
         self.queued.fetch_add(charge, Ordering::Relaxed);
         queue.jobs.push_back(job);
@@ -93,6 +94,7 @@ impl Writer {
         if asleep {
             self.wake.notify_one();
         }
+        Offer::Queued
     }
 
     /// Whether nothing is left to do.

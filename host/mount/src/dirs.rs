@@ -6,12 +6,11 @@
 //! container that directory is there after a restart, and `/var/lib` is not.
 
 use anyhow::{Context, bail};
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::SystemTime;
 
 /// State directory unless `--state-dir` says otherwise.
 const STATE: &str = "/var/lib/wasmount";
@@ -71,13 +70,9 @@ fn temporary(dir: &Path) -> PathBuf {
 
 fn usable(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    // Asking for permission (`access`) says yes on a read-only file system; trying is the only proof.
-    // Containers that share the directory all have process id 1, hence the time; and what somebody else put there
-    // under this name is not followed.
-    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
-    let probe = dir.join(format!(".probe-{}-{now}", std::process::id()));
-    OpenOptions::new().write(true).create_new(true).open(&probe)?;
-    std::fs::remove_file(&probe)
+    // Asking for permission (`access`) says yes on a read-only file system; trying is the only proof. The name is random: others may
+    // try the same directory at the same moment, from containers in which every process has the id 1.
+    tempfile::Builder::new().prefix(".probe-").tempfile_in(dir)?.close()
 }
 
 /// A directory under a place where everybody may write: it must be ours alone.

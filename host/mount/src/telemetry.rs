@@ -63,6 +63,7 @@ fn reads(table: &MountTable, out: &mut Samples) {
     out.add(Id::FetchedBytes, &[], s.bytes_fetched);
     out.add(Id::UnusedBytes, &[], s.bytes_prefetched_unused);
     out.add(Id::KernelBytes, &[], s.bytes_stored);
+    out.add(Id::MendedBytes, &[], s.bytes_mended);
     out.add(Id::JoinedReads, &[], s.reads_joined);
     out.add(Id::SiblingFetches, &[], s.siblings);
     out.add(Id::Fetches, &[], s.fetches);

@@ -84,6 +84,10 @@ impl Source for ObjectContent {
         self.0.capabilities().ranges
     }
 
+    fn outlasts_readers(&self) -> bool {
+        true
+    }
+
     fn fetch<'a>(&'a self, ctx: RequestCtx, wanted: Wanted<'a>) -> BoxFuture<'a, Result<Fetched, Error>> {
         Box::pin(self.get(ctx, wanted))
     }

@@ -60,6 +60,17 @@ pub trait BlockCache: Send + Sync + 'static {
     fn open(&self, id: CacheId) -> BoxFuture<'_, Option<Arc<dyn CachedFile>>>;
 }
 
+/// What a cache did with bytes that were offered to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// They are being written.
+    Queued,
+    /// Too much waits to be written: dropped, and welcome later.
+    NoRoom,
+    /// It has them, or can keep nothing: dropped.
+    Unwanted,
+}
+
 /// The cached bytes of one version of one object. All handles of it, in this and in other processes, see the same.
 pub trait CachedFile: Send + Sync + 'static {
     /// End of the run of cached bytes that begins at `from`, at most `to`; `from` when there is nothing. From memory, at once.
@@ -80,7 +91,7 @@ pub trait CachedFile: Send + Sync + 'static {
     /// Offers the bytes from `at` on, a multiple of [`CACHE_PAGE`], in consecutive `pieces`. Never waits: what cannot be
     /// queued is dropped. `held` is kept until the pieces are: it stands for the memory they use, which is `charge` bytes, often more than
     /// they are long. A queue is bounded by what it charges.
-    fn offer(&self, at: u64, pieces: Vec<Bytes>, held: Arc<dyn Any + Send + Sync>, charge: u64);
+    fn offer(&self, at: u64, pieces: Vec<Bytes>, held: Arc<dyn Any + Send + Sync>, charge: u64) -> Offer;
 
     /// The file itself, if every byte is in it, synced and verified: its size is the object's, and the kernel may read it in
     /// our place. `None` now may be `Some` later.

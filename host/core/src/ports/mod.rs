@@ -12,7 +12,7 @@ mod provider;
 mod spawn;
 mod state_log;
 
-pub use block_cache::{BlockCache, CACHE_PAGE, CacheId, CacheIdentity, CachedFile, NoBlockCache};
+pub use block_cache::{BlockCache, CACHE_PAGE, CacheId, CacheIdentity, CachedFile, NoBlockCache, Offer};
 pub use block_store::{
     BlockCapabilities, BlockStore, Extent, ExtentKind, Geometry, Image, ImageHandle, ImagePage, Snapshot,
 };

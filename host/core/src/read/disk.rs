@@ -7,7 +7,7 @@ use super::content::{Content, PATIENCE};
 use super::file::File;
 use super::reading::Reading;
 use super::stats::add;
-use crate::ports::{CACHE_PAGE, CachedFile, ServedFrom};
+use crate::ports::{CACHE_PAGE, CachedFile, Offer, ServedFrom};
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -193,7 +193,10 @@ impl File {
                     held = Some(holder);
                 }
                 if let Some(held) = held {
-                    cached.offer(at, pieces, held, self.held_for(content, at, end));
+                    let charge = self.held_for(content, at, end);
+                    if cached.offer(at, pieces, held, charge) == Offer::NoRoom {
+                        self.lock().holes.add(at, end);
+                    }
                 }
             }
             at = end;

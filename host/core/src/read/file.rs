@@ -7,6 +7,7 @@
 use super::blocks::{Grant, PAGE};
 use super::content::{Content, Failure};
 use super::kept::Worth;
+use super::mend::Holes;
 use super::part::Part;
 use super::plan;
 use super::reading::Reading;
@@ -62,6 +63,8 @@ pub(super) struct State {
     pub(super) growing: Vec<Arc<Part>>,
     /// What fetches the rest of the file in the background.
     pub(super) fill: Option<AbortHandle>,
+    /// What the disk cache has yet to get.
+    pub(super) holes: Holes,
 }
 
 /// Where the memory for a new part comes from.
@@ -237,6 +240,12 @@ impl File {
         part
     }
 
+    /// A part `start..end` that nobody else will find, and what has to be run to fetch it.
+    pub(super) fn part_apart(self: &Arc<Self>, start: u64, end: u64, grant: Grant) -> (Arc<Part>, Drive) {
+        let (part, fetch, _never_aborted) = self.part(start, end, Some(grant), None);
+        (part, Box::pin(fetch))
+    }
+
     /// A part `start..end` and what has to be run to fetch it.
     fn part(
         self: &Arc<Self>,
@@ -257,6 +266,7 @@ impl File {
                 content.fail(Failure::Failed(error.context(&file.key)));
                 file.lost(&content);
             }
+            file.mend_later();
         };
         (part, fetch, registration)
     }

@@ -59,6 +59,11 @@ impl Part {
         self.delivered.load(Ordering::Relaxed) >= self.end - self.start
     }
 
+    /// Nobody was to read it: that its bytes were not read is no waste.
+    pub(super) fn delivered_all(&self) {
+        self.delivered.store(self.end - self.start, Ordering::Relaxed);
+    }
+
     /// Whether all bytes are there.
     pub(super) fn is_complete(&self) -> bool {
         self.content.filled() >= self.end

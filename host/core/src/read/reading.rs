@@ -6,6 +6,7 @@ use super::disk::Rest;
 use super::file::File;
 use super::gather::Gathered;
 use super::memory::ReadMemory;
+use super::mend::Mending;
 use super::source::Source;
 use super::stats::{Counters, ReadStats, add};
 use crate::inode::FileVersion;
@@ -38,6 +39,7 @@ pub(crate) struct Reading {
     pub(super) kernel: OnceLock<Arc<dyn KernelPages>>,
     /// For blocks that stay in the kernel.
     pub(super) pipes: Arc<Pipes>,
+    pub(super) mending: Mending,
     /// Small files opened since bytes were asked for last.
     unread: AtomicU64,
     files: Mutex<Files>,
@@ -60,6 +62,7 @@ impl Reading {
             memory: Arc::new(ReadMemory::new(config.memory, clock.now())),
             pipes: Pipes::new(config.pipes, BLOCK as usize),
             config,
+            mending: Mending::default(),
             cache,
             rest: Rest::new(),
             clock,
@@ -177,6 +180,7 @@ impl Reading {
     /// Nobody will read any more. What is kept leads back here, and would keep itself alive.
     pub(crate) fn close(&self) {
         self.memory.kept.close();
+        self.mending.close();
     }
 
     /// Parts that are being fetched.

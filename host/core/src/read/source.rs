@@ -34,6 +34,11 @@ pub(crate) trait Source: Send + Sync + 'static {
     /// Whether a part of a file can be fetched for less than all of it.
     fn ranges(&self) -> bool;
 
+    /// Whether it gives bytes of a version, or says that this is gone, also to those who do not have the file open.
+    fn outlasts_readers(&self) -> bool {
+        false
+    }
+
     /// Asks for bytes; returns when the head of the answer is there.
     ///
     /// # Errors

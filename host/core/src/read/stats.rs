@@ -20,6 +20,8 @@ pub struct ReadStats {
     pub bytes_prefetched_unused: u64,
     /// Counter: bytes put into the kernel's page cache without having been asked for.
     pub bytes_stored: u64,
+    /// Counter: bytes fetched again for the disk cache, which had no room for them when they came first.
+    pub bytes_mended: u64,
     /// Counter: requests for bytes sent to the storage system.
     pub fetches: u64,
     /// Counter: of these, the ones that repeat or resume one that failed.
@@ -56,6 +58,7 @@ pub(super) struct Counters {
     pub(super) bytes_fetched: AtomicU64,
     pub(super) bytes_prefetched_unused: AtomicU64,
     pub(super) bytes_stored: AtomicU64,
+    pub(super) bytes_mended: AtomicU64,
     pub(super) fetches: AtomicU64,
     pub(super) fetch_retries: AtomicU64,
     pub(super) disk_errors: AtomicU64,
@@ -88,6 +91,7 @@ impl Counters {
             bytes_fetched: get(&self.bytes_fetched),
             bytes_prefetched_unused: get(&self.bytes_prefetched_unused),
             bytes_stored: get(&self.bytes_stored),
+            bytes_mended: get(&self.bytes_mended),
             fetches: get(&self.fetches),
             fetch_retries: get(&self.fetch_retries),
             disk_errors: get(&self.disk_errors),

@@ -1,7 +1,7 @@
 //! A block cache in memory that forgets, breaks and refuses as it is told to.
 
 use super::random::Random;
-use crate::ports::{BlockCache, BoxFuture, CACHE_PAGE, CacheId, CachedFile};
+use crate::ports::{BlockCache, BoxFuture, CACHE_PAGE, CacheId, CachedFile, Offer};
 use bytes::{Bytes, BytesMut};
 use std::any::Any;
 use std::collections::HashMap;
@@ -40,6 +40,7 @@ struct Shared {
     queue: Mutex<Vec<(Arc<dyn Any + Send + Sync>, u64)>>,
     holding: AtomicBool,
     crowded: AtomicBool,
+    full: AtomicBool,
 }
 
 impl MemoryCache {
@@ -53,6 +54,7 @@ impl MemoryCache {
             queue: Mutex::default(),
             holding: AtomicBool::new(false),
             crowded: AtomicBool::new(false),
+            full: AtomicBool::new(false),
         };
         Arc::new(Self { files: Mutex::default(), shared: Arc::new(shared) })
     }
@@ -65,6 +67,11 @@ impl MemoryCache {
     /// Whether it says that much waits to be written.
     pub fn set_crowded(&self, crowded: bool) {
         self.shared.crowded.store(crowded, Ordering::SeqCst);
+    }
+
+    /// Whether its queue has no room for anything.
+    pub fn set_full(&self, full: bool) {
+        self.shared.full.store(full, Ordering::SeqCst);
     }
 
     /// Reads so far that gave bytes.
@@ -196,15 +203,16 @@ impl CachedFile for MemoryCached {
         self.shared.crowded.load(Ordering::SeqCst)
     }
 
-    fn offer(&self, at: u64, pieces: Vec<Bytes>, held: Arc<dyn Any + Send + Sync>, charge: u64) {
+    fn offer(&self, at: u64, pieces: Vec<Bytes>, held: Arc<dyn Any + Send + Sync>, charge: u64) -> Offer {
         let end = at + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         assert!(at.is_multiple_of(CACHE_PAGE), "an offer begins at a page");
         assert!(
             end == self.size || end.is_multiple_of(CACHE_PAGE) && end < self.size,
             "an offer ends at one"
         );
-        if lock(&self.shared.dice).percent(self.shared.faults.offers) {
-            return;
+        let full = self.shared.full.load(Ordering::SeqCst);
+        if full || lock(&self.shared.dice).percent(self.shared.faults.offers) {
+            return Offer::NoRoom;
         }
         let mut pages_held = lock(&self.pages);
         let mut begin = at as usize;
@@ -220,6 +228,7 @@ impl CachedFile for MemoryCached {
         if self.shared.holding.load(Ordering::SeqCst) {
             lock(&self.shared.queue).push((held, charge));
         }
+        Offer::Queued
     }
 
     fn backing(&self) -> BoxFuture<'_, Option<Arc<OwnedFd>>> {

@@ -175,6 +175,8 @@ table! {
             "Reads whose bytes lay in several blocks of memory and were copied together.";
         KernelBytes = "wasmount_kernel_stored_bytes_total" (Counter, Bytes, Experimental, Collected) []
             "Bytes put into the kernel's page cache unasked.";
+        MendedBytes = "wasmount_cache_mended_bytes_total" (Counter, Bytes, Experimental, Collected) []
+            "Bytes fetched again while nothing else was, because the disk cache had no room for them when they came first.";
         Fetches = "wasmount_fetches_total" (Counter, Count, Stable, Collected) []
             "Requests for bytes that were sent to plugins.";
         FetchRetries = "wasmount_fetch_retries_total" (Counter, Count, Stable, Collected) []
