@@ -58,6 +58,8 @@ pub(crate) struct Entry {
     pub trust: Mutex<Trust>,
     /// Reads of it that nobody waits for any more and that the disk has not answered yet.
     pub given_up: AtomicU32,
+    /// Pages of which this process is writing the words: from one on, up to another.
+    writing: Mutex<(u64, u64)>,
     /// Whether words are on the disk of pages that are not here: they could not be taken away.
     wrong_words: AtomicBool,
     damage_logged: AtomicBool,
@@ -82,6 +84,7 @@ impl Entry {
             orphan: AtomicBool::new(false),
             trust: Mutex::new(Trust::No),
             given_up: AtomicU32::new(0),
+            writing: Mutex::new((0, 0)),
             wrong_words: AtomicBool::new(false),
             damage_logged: AtomicBool::new(false),
             touched: AtomicU64::new(0),
@@ -132,7 +135,9 @@ impl Entry {
                         self.trust(Trust::Yes(mark.state));
                     }
                 }
-                None => self.learn(&disk, 0, all, patience.flags())?,
+                None => {
+                    self.learn(&disk, 0, all, patience.flags())?;
+                }
             }
             let disk = self.disk.get_or_init(|| disk);
             if let Some(cut) = found.cut {
@@ -151,11 +156,18 @@ impl Entry {
         Ok(())
     }
 
-    /// Marks the pages that have words, unless those are known to be wrong.
-    pub(crate) fn learn(&self, disk: &Disk, from: u64, to: u64, flags: ReadWriteFlags) -> Result<(), Errno> {
+    /// Marks the pages that have words, unless those are known to be wrong. Whether there were some that nobody here has written.
+    pub(crate) fn learn(
+        &self,
+        disk: &Disk,
+        from: u64,
+        to: u64,
+        flags: ReadWriteFlags,
+    ) -> Result<bool, Errno> {
         if self.wrong_words.load(Ordering::Relaxed) {
-            return Ok(());
+            return Ok(false);
         }
+        let mut new = 0;
         let mut buffer = [0; 16 << 10];
         let mut at = from;
         while at < to {
@@ -167,18 +179,38 @@ impl Entry {
                 match (word == [0; 4], run) {
                     (false, None) => run = Some(page),
                     (true, Some(start)) => {
-                        self.pages.set(start, page);
+                        new += self.set_foreign(start, page);
                         run = None;
                     }
                     _ => {}
                 }
             }
             if let Some(start) = run {
-                self.pages.set(start, at + n);
+                new += self.set_foreign(start, at + n);
             }
             at += n;
         }
-        Ok(())
+        if new > 0 {
+            self.foreign.store(true, Ordering::Relaxed);
+        }
+        Ok(new > 0)
+    }
+
+    /// The words of these pages are being written; of none, when that is done.
+    pub(crate) fn writing(&self, pages: (u64, u64)) {
+        *self.writing.lock().unwrap_or_else(PoisonError::into_inner) = pages;
+    }
+
+    /// Marks pages whose words were found on the disk; how many were not here. Those that this process is writing are not foreign: they are here as
+    /// soon as their words are, in a moment.
+    fn set_foreign(&self, from: u64, to: u64) -> u64 {
+        let (first, last) = *self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (first, last) = (first.clamp(from, to), last.clamp(from, to));
+        if first < last {
+            self.pages.set(from, first) + self.pages.set(last, to)
+        } else {
+            self.pages.set(from, to)
+        }
     }
 
     /// Pages that are not what they should be: they are not here from now on, for nobody.
@@ -267,7 +299,6 @@ impl Entry {
             if learned.is_err() || at == run {
                 return false;
             }
-            self.foreign.store(true, Ordering::Relaxed);
         }
         true
     }
@@ -302,11 +333,7 @@ impl CachedFile for File {
         if let Some(disk) = entry.disk.get().filter(|_| !entry.pages.complete()) {
             let first = from / CACHE_PAGE;
             let last = to.div_ceil(CACHE_PAGE).min(first + LOOK_AHEAD);
-            let before = entry.pages.present();
-            if entry.learn(disk, first, last, ReadWriteFlags::NOWAIT).is_ok()
-                && entry.pages.present() > before
-            {
-                entry.foreign.store(true, Ordering::Relaxed);
+            if entry.learn(disk, first, last, ReadWriteFlags::NOWAIT) == Ok(true) {
                 return entry.run_pages(from, to);
             }
         }

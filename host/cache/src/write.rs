@@ -206,11 +206,7 @@ fn write_batch(shared: &Shared, batch: &[Job], pens: &mut Pens, bounce: &mut Vec
     let (from, to) = (at / CACHE_PAGE, end.div_ceil(CACHE_PAGE));
     // Another process may have been faster.
     if !disk.made || entry.foreign.load(Ordering::Relaxed) {
-        let before = entry.pages.present();
         entry.learn(disk, from, to, ReadWriteFlags::empty())?;
-        if entry.pages.present() > before {
-            entry.foreign.store(true, Ordering::Relaxed);
-        }
     }
     let from = entry.pages.run(from, to);
     if from < to {
@@ -224,8 +220,11 @@ fn write_batch(shared: &Shared, batch: &[Job], pens: &mut Pens, bounce: &mut Vec
         if write_data(shared, &mut pen, at, end, &mut slices, bounce)? {
             disk.direct.store(true, Ordering::Relaxed);
         }
-        pen.write_words(from, &words)?;
-        let new = entry.pages.set(from, to);
+        entry.writing((from, to));
+        let written = pen.write_words(from, &words);
+        let new = if written.is_ok() { entry.pages.set(from, to) } else { 0 };
+        entry.writing((0, 0));
+        written?;
         add(&shared.counters.written_bytes, end - at);
         shared.space.add(page_bytes(new) as i64, 0);
         if !entry.pages.complete() {

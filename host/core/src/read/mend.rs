@@ -2,17 +2,18 @@
 //!
 //! Bytes may arrive faster than a disk takes them, and no reader waits for it: what finds the queue full is dropped. The file has a hole
 //! then. The kernel cannot read it by itself, and the next one who reads it waits for the store. So holes are remembered, and filled in
-//! moments in which no part is being fetched for anybody: at most as many bytes of a file as the disk did take of it.
+//! moments in which nothing has been fetched for anybody for a while: at most as many bytes of a file as the disk did take of it.
 
 use super::blocks::Grant;
 use super::file::File;
 use super::reading::Reading;
 use super::stats::add;
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-/// How often it is looked whether nothing else is under way.
+/// For how long nothing else must have been fetched, and how often it is looked whether that is so.
 const LOOK: Duration = Duration::from_millis(100);
 /// Bytes that are fetched at a time, at most: who comes meanwhile shares the connection with them.
 const MOST: u64 = 4 << 20;
@@ -20,6 +21,8 @@ const MOST: u64 = 4 << 20;
 const FILES: usize = 1024;
 /// Holes of a file that are remembered.
 const HOLES: usize = 1024;
+/// How often in a row a hole may be dropped again.
+const TRIES: u32 = 4;
 
 /// What of a file the disk cache had no room for when it arrived.
 #[derive(Debug, Default)]
@@ -29,6 +32,8 @@ pub(super) struct Holes {
     bytes: u64,
     /// The file is on the list.
     listed: bool,
+    /// How often in a row one was dropped again.
+    failures: u32,
 }
 
 impl Holes {
@@ -166,7 +171,7 @@ impl File {
         }
     }
 
-    /// Fetches `from..to` for the disk cache. Whether it is there now, as far as one can tell.
+    /// Fetches `from..to` for the disk cache. Whether it is worth going on with this file.
     async fn fill_hole(self: &Arc<Self>, from: u64, to: u64, grant: Grant) -> bool {
         let before = self.lock().holes.bytes;
         // Not in the table of parts: it may be in memory, which is why nobody else would fetch it.
@@ -177,7 +182,10 @@ impl File {
         }
         part.delivered_all();
         add(&self.reading.counters.bytes_mended, to - from);
-        self.lock().holes.bytes <= before
+        let mut state = self.lock();
+        let dropped = state.holes.bytes > before;
+        state.holes.failures = if dropped { state.holes.failures + 1 } else { 0 };
+        state.holes.failures < TRIES
     }
 
     fn mended(self: &Arc<Self>) {
@@ -188,17 +196,24 @@ impl File {
 
 /// Fills holes until there are none.
 async fn mend(reading: Weak<Reading>) {
+    let mut known = u64::MAX;
     loop {
         tokio::time::sleep(LOOK).await;
         let Some(reading) = reading.upgrade() else { return };
-        while reading.in_flight() == 0 {
+        let fetches = || reading.counters.fetches.load(Ordering::Relaxed);
+        if fetches() != known {
+            known = fetches();
+            continue;
+        }
+        while reading.in_flight() == 0 && fetches() == known {
             let Some(file) = reading.mending.first() else { return };
             match file.next_step() {
                 Step::Fetch { from, to, grant } => {
-                    // A store that does not answer, or a queue that never has room: the next reader may try.
+                    // A store that does not answer, or a queue that never has room.
                     if !file.fill_hole(from, to, grant).await {
                         file.mended();
                     }
+                    known = fetches();
                 }
                 Step::Later => break,
                 Step::Done => file.mended(),
