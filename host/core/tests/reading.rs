@@ -59,6 +59,42 @@ async fn a_sequential_read_is_fetched_once_in_growing_parts_in_parallel() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_reads_one_file_after_the_other_as_a_whole_gets_the_next_one_in_few_requests() {
+    const SIZE: u64 = 16 * MIB;
+    let store = MemoryStore::new(MemoryOptions::default());
+    for name in 0..8 {
+        store.put(&format!("{name}"), Random::new(name).bytes(SIZE as usize));
+    }
+    // With a disk cache, which wants all of it in memory.
+    let cache = MemoryCache::new(CacheFaults::default());
+    let fs = cached(&store, &cache, ObjectFsConfig::default(), ReadConfig::default());
+    // Reads so much of a file; how many requests that took, and bytes.
+    let read = async |name: u64, until: u64| {
+        let ino = stat(&fs, &format!("{name}")).await.unwrap().attr.ino;
+        let fh = fs.open(ctx(), ino).await.unwrap().fh;
+        store.take_ranges();
+        for at in (0..until).step_by(MIB as usize) {
+            fs.read(ctx(), fh, ReadRequest::pages(at, MIB as u32)).await.unwrap();
+        }
+        fs.release(fh);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let ranges = store.take_ranges();
+        (ranges.len(), ranges.iter().map(|(from, to)| to - from).sum::<u64>())
+    };
+    let first = read(0, SIZE).await;
+    assert!(first.0 >= 4 && first.1 == SIZE, "{first:?}");
+    for name in 1..4 {
+        read(name, SIZE).await;
+    }
+    assert_eq!(read(4, SIZE).await, (2, SIZE));
+    // Whoever does something else once is expected to do so again.
+    read(5, MIB).await;
+    let (_, bytes) = read(6, MIB).await;
+    assert!(bytes < SIZE / 2, "{bytes}");
+    assert_eq!(read(7, SIZE).await, first);
+}
+
+#[tokio::test(start_paused = true)]
 async fn reads_of_the_kernels_readahead_may_arrive_in_any_order() {
     let (store, fs, fh, content) = open(MemoryOptions::default(), ReadConfig::default(), 64 * MIB).await;
     let mut random = Random::new(1);

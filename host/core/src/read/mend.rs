@@ -2,7 +2,8 @@
 //!
 //! Bytes may arrive faster than a disk takes them, and no reader waits for it: what finds the queue full is dropped. The file has a hole
 //! then. The kernel cannot read it by itself, and the next one who reads it waits for the store. So holes are remembered, and filled in
-//! moments in which nothing has been fetched for anybody for a while: at most as many bytes of a file as the disk did take of it.
+//! moments in which nothing has been fetched for anybody for a while. A disk that is far too slow for what is read is not worth fetching all of it twice:
+//! of three bytes that were fetched, one at most was for holes.
 
 use super::blocks::Grant;
 use super::file::File;
@@ -21,6 +22,8 @@ const MOST: u64 = 4 << 20;
 const FILES: usize = 1024;
 /// Holes of a file that are remembered.
 const HOLES: usize = 1024;
+/// Part of all bytes fetched that may be for holes.
+const MENDED: u64 = 3;
 /// How often in a row a hole may be dropped again.
 const TRIES: u32 = 4;
 
@@ -145,15 +148,13 @@ impl File {
     }
 
     fn next_step(&self) -> Step {
+        let counters = &self.reading.counters;
         let Some(cached) = self.readable().filter(|_| !self.is_revoked()) else { return Step::Done };
         if cached.crowded() {
             return Step::Later;
         }
         let mut state = self.lock();
         let holes = &mut state.holes;
-        if holes.bytes > self.version.size / 2 {
-            return Step::Done;
-        }
         let missing = loop {
             match holes.take(MOST) {
                 Some((from, to)) if cached.wants(from, to) => break (from, to),
@@ -162,6 +163,11 @@ impl File {
             }
         };
         let (from, to) = missing;
+        let fetched = counters.bytes_fetched.load(Ordering::Relaxed);
+        let mended = counters.bytes_mended.load(Ordering::Relaxed) + (to - from);
+        if mended > fetched / MENDED {
+            return Step::Done;
+        }
         match self.reading.memory.try_reserve(from, to) {
             Some(grant) => Step::Fetch { from, to, grant },
             None => {

@@ -24,6 +24,8 @@ const CLEAN_AT: usize = 1024;
 
 /// Small files opened in a row without a read after which nobody is expected to read the next ones: the kernel has their bytes.
 const UNREAD: u64 = 32;
+/// Large files read from start to end in a row after which the next one is expected to be as well.
+const WHOLE: u64 = 4;
 /// Part of the memory that may be filled with files that nobody has opened yet.
 const EXPECTED_SHARE: u64 = 8;
 
@@ -42,6 +44,8 @@ pub(crate) struct Reading {
     pub(super) mending: Mending,
     /// Small files opened since bytes were asked for last.
     unread: AtomicU64,
+    /// Large files read from start to end since one was not.
+    whole: AtomicU64,
     files: Mutex<Files>,
 }
 
@@ -70,6 +74,7 @@ impl Reading {
             counters: Arc::default(),
             kernel: OnceLock::new(),
             unread: AtomicU64::new(0),
+            whole: AtomicU64::new(0),
             files: Mutex::default(),
         })
     }
@@ -124,6 +129,20 @@ impl Reading {
         if self.unread.load(Ordering::Relaxed) > 0 {
             self.unread.store(0, Ordering::Relaxed);
         }
+    }
+
+    /// A large file was closed: whether it had been read from start to end.
+    pub(super) fn was_read(&self, whole: bool) {
+        if !whole {
+            self.whole.store(0, Ordering::Relaxed);
+        } else if self.whole.load(Ordering::Relaxed) < WHOLE {
+            self.whole.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether who begins to read a large file is expected to read all of it.
+    pub(super) fn expects_whole(&self) -> bool {
+        self.whole.load(Ordering::Relaxed) >= WHOLE
     }
 
     /// Of files that are expected to be read next, by their sizes, those that are worth fetching.

@@ -23,6 +23,9 @@ use wasmount_pipe::Pipes;
 const NEAR: u64 = 128 * 1024;
 /// A first read that is smaller than this looks at a header: nobody who reads a whole file begins so.
 const GLANCE: u64 = 64 * 1024;
+/// First part of a file that is expected to be read as a whole, and how far such a stream fetches ahead from the start: a request costs the store about a
+/// millisecond, and the reader its way there and back.
+const EAGER: (u64, u64) = (8 << 20, 16 << 20);
 /// Largest part that the reader who waits for it fetches itself, without a task. It answers only when all of it is there.
 const DRIVEN: u64 = 128 * 1024;
 
@@ -55,6 +58,8 @@ pub(super) struct Stream {
     run: Option<Arc<Run>>,
     pub(super) reads: u64,
     pub(super) sequential: bool,
+    /// It is expected to reach the end of the file: it begins as others go on.
+    eager: bool,
     pub(super) used: u64,
 }
 
@@ -78,7 +83,8 @@ fn on_disk(file: &File, from: u64, to: u64) -> Option<Arc<dyn CachedFile>> {
 }
 
 impl Stream {
-    pub(super) fn new(from: u64, to: u64, config: &ReadConfig) -> Self {
+    /// A stream that begins with this read. `whole`: who begins to read a file is expected to read all of it.
+    pub(super) fn new(from: u64, to: u64, config: &ReadConfig, whole: bool) -> Self {
         let glance = from == 0 && to < GLANCE;
         let part = if glance { NEAR.min(config.part_min) } else { config.part_min };
         Self {
@@ -92,6 +98,7 @@ impl Stream {
             run: None,
             reads: 0,
             sequential: from == 0,
+            eager: whole && from == 0 && !glance,
             used: 0,
         }
     }
@@ -246,7 +253,7 @@ impl Stream {
             self.bound(state, means).map_or(size, |bound| bound.max(to.next_multiple_of(PAGE)).min(size));
         // One run of parts up to here: the reads in between are on their way.
         while self.next < to {
-            let part = if self.part == 0 { config.part_min } else { self.part }.min(means.part_max());
+            let part = self.part(means);
             let end = plan::part_end(self.next, part, until, self.phase);
             let pipes = self.pipes(file, self.next);
             for part in state.claim_with(file, self.next, end, Budget::Wait, pipes) {
@@ -271,17 +278,19 @@ impl Stream {
     /// Starts what will be read next, as far as memory is free.
     pub(super) fn fetch_ahead(&mut self, means: &Means<'_>) {
         let (file, config, size) = (means.file, means.config, means.file.version.size);
-        if self.reads < 2 {
+        if self.reads < 2 && !self.eager {
             return;
         }
-        let limit = plan::ahead(self.stands - self.origin, config.part_min, config.ahead.min(means.share));
+        let most = config.ahead.min(means.share);
+        let limit = plan::ahead(self.stands - self.origin, config.part_min, most);
+        let limit = if self.eager { limit.max(EAGER.1.min(most)) } else { limit };
         let until = self.bound(&mut file.lock(), means).unwrap_or(size);
         let mut in_flight = self.parts.iter().filter(|part| part.is_in_flight()).count();
         while in_flight < config.parallel
             && self.next < until
             && self.next.saturating_sub(self.stands) < limit
         {
-            let part = self.part.max(config.part_min).min(means.part_max());
+            let part = self.part(means).max(config.part_min);
             let end = plan::part_end(self.next, part, until, self.phase);
             let pipes = self.pipes(file, self.next);
             let parts = file.lock().claim_with(file, self.next, end, Budget::Free, pipes);
@@ -296,6 +305,17 @@ impl Stream {
                 break;
             }
         }
+    }
+
+    /// Size of the next part. An eager one is not small, unless it would have to go through memory because nobody knows yet where blocks begin.
+    fn part(&self, means: &Means<'_>) -> u64 {
+        let eager = self.eager && (self.blocks || means.file.pipes().is_none());
+        let part = match self.part {
+            0 => means.config.part_min,
+            part if eager => part.max(EAGER.0),
+            part => part,
+        };
+        part.min(means.part_max())
     }
 
     /// Where the next stream of the file has begun, of those that have run for a while and go on. A multiple of a page.

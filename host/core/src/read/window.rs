@@ -36,7 +36,7 @@ impl Window {
             Some(index) => index,
             None => {
                 self.make_room(file, config.streams);
-                self.streams.push(Stream::new(from, to, config));
+                self.streams.push(Stream::new(from, to, config, file.reading.expects_whole()));
                 self.streams.len() - 1
             }
         };
@@ -96,6 +96,11 @@ impl Window {
     /// Lets everything go: what is complete may be kept, what is on its way is cancelled.
     pub(super) fn close(&mut self, file: &File) {
         self.expected.clear();
+        let size = file.version.size;
+        if size > file.reading.config.whole && !self.streams.is_empty() {
+            let whole = |stream: &Stream| stream.origin == 0 && stream.stands >= size;
+            file.reading.was_read(self.streams.iter().any(whole));
+        }
         for stream in self.streams.drain(..) {
             stream.close(file);
         }
