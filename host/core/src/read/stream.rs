@@ -2,7 +2,8 @@
 //!
 //! A stream begins with a read that fits to no other. From the start of the file it is taken to be sequential; from
 //! anywhere else only what was asked is fetched, until two more reads continue there. A sequential stream fetches
-//! ahead in parts that double, over several requests at once, and never further than a few times what was read.
+//! ahead in parts that double, over several requests at once, and never further than a few times what was read. Where the files before were read
+//! as a whole, it begins with a large part.
 //!
 //! Parts belong to the file. A stream holds on to those its reader still needs, and lets go of them after.
 
