@@ -12,7 +12,7 @@ use wasmount_core::mounts::MountTable;
 use wasmount_core::objects::ObjectFsConfig;
 use wasmount_core::read::ReadConfig;
 use wasmount_core::testing::{CacheFaults, MemoryCache, MemoryOptions, MemoryStore, Random};
-use wasmount_types::Fh;
+use wasmount_types::{Blame, Error, ErrorKind, Fh};
 
 const MIB: u64 = 1 << 20;
 const SIZE: u64 = 16 * MIB;
@@ -123,4 +123,16 @@ async fn an_object_that_has_changed_keeps_its_holes() {
     it.store.put("f", Random::new(2).bytes(SIZE as usize));
     tokio::time::sleep(QUIET).await;
     assert_eq!((it.cache.bytes(), it.fs.read_stats().bytes_mended), (there, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_is_asked_once() {
+    let it = mounted(MemoryOptions { chunk_delay: Duration::from_millis(1), ..MemoryOptions::default() });
+    it.read(3..6).await;
+    it.store.set_down(Some(Error::new(ErrorKind::Denied, Blame::Origin, "no")));
+    tokio::time::sleep(QUIET).await;
+    it.store.set_down(None);
+    it.store.take_ranges();
+    tokio::time::sleep(QUIET * 100).await;
+    assert!(it.store.take_ranges().is_empty());
 }

@@ -87,8 +87,13 @@ async fn who_reads_one_file_after_the_other_as_a_whole_gets_the_next_one_in_few_
         read(name, SIZE).await;
     }
     assert_eq!(read(4, SIZE).await, (2, SIZE));
-    // Whoever does something else once is expected to do so again.
-    read(5, MIB).await;
+    // Whoever does something else once is expected to do so again: a look at both ends of a file here.
+    let ino = stat(&fs, "5").await.unwrap().attr.ino;
+    let fh = fs.open(ctx(), ino).await.unwrap().fh;
+    for at in [0, SIZE - 131_072] {
+        fs.read(ctx(), fh, ReadRequest::pages(at, 131_072)).await.unwrap();
+    }
+    fs.release(fh);
     let (_, bytes) = read(6, MIB).await;
     assert!(bytes < SIZE / 2, "{bytes}");
     assert_eq!(read(7, SIZE).await, first);

@@ -48,8 +48,8 @@ pub(super) struct Stream {
     pub(super) stands: u64,
     /// End of what was fetched in one run.
     pub(super) next: u64,
-    /// Size of the next part.
-    pub(super) part: u64,
+    /// Size of the next part; 0: a small one.
+    part: u64,
     /// How far behind a multiple of a block its largest reads begin. The kernel's read-ahead grows up to a block and stays wherever it is by then: blocks that
     /// begin there too are shown as they are, all others have to be copied together.
     phase: u64,
@@ -58,6 +58,8 @@ pub(super) struct Stream {
     /// Once it has run for a while: what others of the file take note of.
     run: Option<Arc<Run>>,
     pub(super) reads: u64,
+    /// Bytes that these asked for.
+    pub(super) asked: u64,
     pub(super) sequential: bool,
     /// It is expected to reach the end of the file: it begins as others go on.
     eager: bool,
@@ -98,6 +100,7 @@ impl Stream {
             blocks: false,
             run: None,
             reads: 0,
+            asked: 0,
             sequential: from == 0,
             eager: whole && from == 0 && !glance,
             used: 0,
@@ -129,6 +132,7 @@ impl Stream {
             (self.blocks, self.phase) = (true, other.phase);
         }
         self.reads += other.reads;
+        self.asked += other.asked;
         self.sequential |= other.sequential;
     }
 
@@ -279,12 +283,13 @@ impl Stream {
     /// Starts what will be read next, as far as memory is free.
     pub(super) fn fetch_ahead(&mut self, means: &Means<'_>) {
         let (file, config, size) = (means.file, means.config, means.file.version.size);
-        if self.reads < 2 && !self.eager {
+        let eager = self.is_eager(file);
+        if self.reads < 2 && !eager {
             return;
         }
         let most = config.ahead.min(means.share);
         let limit = plan::ahead(self.stands - self.origin, config.part_min, most);
-        let limit = if self.eager { limit.max(EAGER.1.min(most)) } else { limit };
+        let limit = if eager { limit.max(EAGER.1.min(most)) } else { limit };
         let until = self.bound(&mut file.lock(), means).unwrap_or(size);
         let mut in_flight = self.parts.iter().filter(|part| part.is_in_flight()).count();
         while in_flight < config.parallel
@@ -308,12 +313,27 @@ impl Stream {
         }
     }
 
-    /// Size of the next part. An eager one is not small, unless it would have to go through memory because nobody knows yet where blocks begin.
+    /// Whether it begins as others go on. Not as long as that would go through memory because nobody knows yet where blocks begin.
+    fn is_eager(&self, file: &File) -> bool {
+        self.eager && (self.blocks || file.pipes().is_none())
+    }
+
+    /// Whether all of a file of so many bytes was read, but for what the kernel may have had.
+    pub(super) fn has_read_all(&self, size: u64) -> bool {
+        self.origin == 0 && self.stands >= size && self.asked >= size / 2
+    }
+
+    /// What was fetched ahead is gone: goes on from where the reader is, and begins small.
+    pub(super) fn begin_again(&mut self) {
+        self.next = self.parts.last().map_or(self.stands, |part| part.end.max(self.stands));
+        (self.part, self.eager) = (0, false);
+    }
+
+    /// Size of the next part.
     fn part(&self, means: &Means<'_>) -> u64 {
-        let eager = self.eager && (self.blocks || means.file.pipes().is_none());
         let part = match self.part {
             0 => means.config.part_min,
-            part if eager => part.max(EAGER.0),
+            part if self.is_eager(means.file) => part.max(EAGER.0),
             part => part,
         };
         part.min(means.part_max())

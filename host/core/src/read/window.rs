@@ -44,6 +44,7 @@ impl Window {
         let Some(stream) = streams.get_mut(index) else { return Found::Parts(Vec::new(), None) };
         stream.used = tick;
         stream.reads += 1;
+        stream.asked += to - from;
         stream.drop_useless(file, from, to, config);
         stream.align(from, to, taking);
         let found = if size <= config.whole {
@@ -84,9 +85,7 @@ impl Window {
                 !last && !part.is_complete()
             });
             if stream.parts.len() < before {
-                // What was fetched ahead is gone: go on from where the reader is, and begin small.
-                stream.next = stream.parts.last().map_or(stream.stands, |part| part.end.max(stream.stands));
-                stream.part = 0;
+                stream.begin_again();
             }
         }
         freed += self.expected.drain(..).map(|part| part.pages()).sum::<u64>();
@@ -98,8 +97,7 @@ impl Window {
         self.expected.clear();
         let size = file.version.size;
         if size > file.reading.config.whole && !self.streams.is_empty() {
-            let whole = |stream: &Stream| stream.origin == 0 && stream.stands >= size;
-            file.reading.was_read(self.streams.iter().any(whole));
+            file.reading.was_read(self.streams.iter().any(|stream| stream.has_read_all(size)));
         }
         for stream in self.streams.drain(..) {
             stream.close(file);
