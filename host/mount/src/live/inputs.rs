@@ -41,11 +41,17 @@ struct Seen {
 #[derive(Debug, Default)]
 pub(crate) struct Inputs {
     files: BTreeMap<PathBuf, (Vec<Use>, Option<Seen>)>,
-    /// They have been looked at before.
-    known: bool,
 }
 
 impl Inputs {
+    /// Those of the first mounts, as they are before anybody opens one: a change while the first attempt is under way is a change.
+    pub(crate) async fn before_opening(mounts: &[Resolved<Loaded>]) -> Self {
+        let inputs = Self::of(mounts);
+        let looked = tokio::task::spawn_blocking(|| Self::default().keep(inputs));
+        // Fails only if it panicked.
+        looked.await.unwrap_or_default()
+    }
+
     /// Those of these mounts.
     pub(crate) fn of(mounts: &[Resolved<Loaded>]) -> Self {
         let mut inputs = Self::default();
@@ -96,7 +102,6 @@ impl Inputs {
             // What is new is what its mount is just reading.
             *seen = self.files.get(file).map_or_else(|| look(file, None), |(_, seen)| *seen);
         }
-        next.known = self.known;
         next
     }
 
@@ -107,10 +112,9 @@ impl Inputs {
         }
         let table = table.clone();
         let looked = tokio::task::spawn_blocking(move || {
-            let known = std::mem::replace(&mut self.known, true);
             for (file, (uses, seen)) in &mut self.files {
                 let now = look(file, *seen);
-                let changed = known && now.map(|now| now.content) != seen.map(|seen| seen.content);
+                let changed = now.map(|now| now.content) != seen.map(|seen| seen.content);
                 *seen = now;
                 if changed {
                     uses.iter().for_each(|one| has_changed(&table, one, file));

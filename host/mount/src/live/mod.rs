@@ -10,6 +10,7 @@ mod inputs;
 mod status;
 mod watch;
 
+pub(crate) use inputs::Inputs;
 pub(crate) use status::ConfigStatus;
 
 use crate::config::raw::RawConfig;
@@ -20,7 +21,6 @@ use crate::wire::mounts::{Generation, Workshop, announce, announce_writers};
 use crate::wire::process::Process;
 use anyhow::{Context, bail};
 use diff::Diff;
-use inputs::Inputs;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -50,17 +50,18 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    /// From the first configuration on, which is that of the table.
+    /// From the first configuration on, which is that of the table; `inputs` are those of its mounts.
     pub(crate) fn new(
         process: Process,
         workshop: Workshop,
         table: Arc<MountTable>,
         active: Generation,
+        inputs: Inputs,
         file: Option<PathBuf>,
         status: Arc<ConfigStatus>,
     ) -> Self {
         let standing = Standing::default().after(&active.mounts);
-        let (inputs, request_timeout) = (Inputs::of(&active.mounts), active.request_timeout);
+        let request_timeout = active.request_timeout;
         let live = Self {
             found: Some(active.config.clone()),
             complaint: None,

@@ -9,7 +9,7 @@ use crate::cli::CommonArgs;
 use crate::config::host_volumes::Reserved;
 use crate::config::raw::RawConfig;
 use crate::config::sources::Shared;
-use crate::live::{ConfigStatus, Live};
+use crate::live::{ConfigStatus, Inputs, Live};
 use crate::supervise::{self, Signals};
 use crate::telemetry::Parts;
 use crate::userns;
@@ -116,6 +116,7 @@ async fn prepare(plan: Plan, args: CommonArgs) -> anyhow::Result<Prepared> {
     let generation = workshop.generation(&process, plan.config, &Default::default());
     announce(generation.mounts.iter());
     announce_writers(&generation.mounts);
+    let inputs = Inputs::before_opening(&generation.mounts).await;
 
     let timeout = generation.request_timeout;
     let table = MountTable::new(
@@ -163,7 +164,7 @@ async fn prepare(plan: Plan, args: CommonArgs) -> anyhow::Result<Prepared> {
     options.passthrough = process.cache.is_some() && !process.args.no_passthrough;
     options.keep_names = !process.args.no_keep_names;
     options.operations = observer;
-    let live = Live::new(process.clone(), workshop, table, generation, plan.file, status);
+    let live = Live::new(process.clone(), workshop, table, generation, inputs, plan.file, status);
     Ok(Prepared { process, fs, options, metrics, live, _listening: listening })
 }
 
