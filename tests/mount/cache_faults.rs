@@ -11,8 +11,9 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use wasmount_tests::bounded::{SOON, wait_for, within};
 use wasmount_tests::cache::{Metrics, data_files, flip_bits, read_all, wait_all_cached, wait_cached};
-use wasmount_tests::minio::{Minio, free_port};
+use wasmount_tests::minio::Minio;
 use wasmount_tests::mount::{Launch, Mount};
+use wasmount_tests::port::Port;
 use wasmount_tests::prng::Prng;
 
 const BUCKET: &str = "faults";
@@ -21,7 +22,7 @@ struct Store {
     minio: Minio,
     files: Arc<Vec<(String, Vec<u8>)>>,
     scratch: tempfile::TempDir,
-    port: u16,
+    port: Port,
 }
 
 impl Store {
@@ -36,7 +37,7 @@ impl Store {
             client.put(BUCKET, &name, &content)?;
             files.push((name, content));
         }
-        Ok(Self { minio, files: Arc::new(files), scratch: tempfile::tempdir()?, port: free_port()? })
+        Ok(Self { minio, files: Arc::new(files), scratch: tempfile::tempdir()?, port: Port::free()? })
     }
 
     /// Mounts at the same place each time, with the cache in `cache`.
@@ -70,7 +71,7 @@ impl Store {
     }
 
     fn metric(&self, name: &str, label: &str) -> Result<f64> {
-        Metrics::scrape(self.port)?.sum(name, label)
+        Metrics::scrape(self.port.number())?.sum(name, label)
     }
 }
 

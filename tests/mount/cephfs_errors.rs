@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 use anyhow::{Context, Result, ensure};
 use wasmount_tests::bounded::{RECOVERY, SOON, names, read, within};
 use wasmount_tests::ceph::{Cluster, Setup, Tree, left_out};
-use wasmount_tests::minio::free_port;
 use wasmount_tests::mount::{Launch, Mount};
+use wasmount_tests::port::Port;
 
 /// Longer is no sentence any more, with the fields of a log line around it.
 const LONGEST: usize = 900;
@@ -127,7 +127,8 @@ fn a_monitor_that_is_not_there_or_speaks_the_old_protocol_is_named() -> Result<(
     let cluster = cluster()?;
     let key = cluster.key()?;
     let key = ("key", key.as_str());
-    let nobody = format!("127.0.0.1:{}", free_port()?);
+    let port = Port::free()?;
+    let nobody = format!("127.0.0.1:{port}");
     refused(&format!("ceph://{nobody}"), &[key], &[&nobody, "no monitor", "refused"])?;
     // It takes the connection, as the kernel does for it, and says nothing.
     let silent = TcpListener::bind("127.0.0.1:0")?;

@@ -7,10 +7,10 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use wasmount_tests::bounded::{SOON, names, read, within};
 use wasmount_tests::config::{FluidFiles, SECRETS, hostile, options};
-use wasmount_tests::minio::free_port;
 use wasmount_tests::mount::{Launch, Mount};
 use wasmount_tests::paths;
 use wasmount_tests::plugin_tool::another_version;
+use wasmount_tests::port::Port;
 use wasmount_tests::registry::sha256;
 use wasmount_tests::scripted::{Answer, Server};
 
@@ -51,7 +51,8 @@ fn choose_a_plugin() -> Result<()> {
     let wasm = paths::plugin("hostile")?;
     let wasm = wasm.to_str().context("UTF-8")?;
     // Any port that nobody listens on: no mount has to work, only its plugin matters.
-    let endpoint = format!("http://127.0.0.1:{}", free_port()?);
+    let nobody = Port::free()?;
+    let endpoint = format!("http://127.0.0.1:{nobody}");
     let s3 = |name: &str, more: &[(&str, &str)]| {
         let all = [&[("endpoint", endpoint.as_str()), ("anonymous", "true")], more].concat();
         json!({"mountPoint": "s3://bucket", "name": name, "options": options(&all)})
@@ -113,7 +114,8 @@ fn choose_a_plugin_that_the_operator_has_beside_a_better_one() -> Result<()> {
     }
     let better = files.root().join("better.wasm");
     another_version("s3", &better)?;
-    let endpoint = format!("http://127.0.0.1:{}", free_port()?);
+    let nobody = Port::free()?;
+    let endpoint = format!("http://127.0.0.1:{nobody}");
     let anonymous = options(&[("endpoint", &endpoint), ("anonymous", "true")]);
     files.write_mounts(&[
         json!({"mountPoint": "minio://bucket", "name": "named", "options": anonymous}),
@@ -402,7 +404,7 @@ fn see_another_mounts_secret() -> Result<()> {
         // In other places than those of secrets: an option that nobody knows, a plain one.
         hostile("second", &[("number", "5"), ("endpoint", &endpoint), ("acces-key", &access)]),
     ])?;
-    let port = free_port()?;
+    let port = Port::free()?;
     let mount = Launch::run(&files)?
         .arg("--plugin")
         .arg(paths::plugin("hostile")?)

@@ -6,9 +6,10 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use wasmount_tests::bounded::{SOON, wait_for};
 use wasmount_tests::cache::{Metrics, cached_bytes, read_all, wait_all_cached};
-use wasmount_tests::minio::{Minio, free_port};
+use wasmount_tests::minio::Minio;
 use wasmount_tests::mount::{Launch, Mount};
 use wasmount_tests::paths;
+use wasmount_tests::port::Port;
 use wasmount_tests::prng::Prng;
 use wasmount_tests::process::Process;
 
@@ -64,14 +65,14 @@ fn has_passthrough() -> bool {
 #[test]
 fn a_second_epoch_needs_no_server_and_a_restart_forgets_nothing() -> Result<()> {
     let epochs = Epochs::new(&[1, 4096, 100_000, 1 << 20, (5 << 20) + 17, 12 << 20, 0])?;
-    let port = free_port()?;
+    let port = Port::free()?;
     let metrics = |launch: Launch| launch.arg("--metrics-addr").arg(format!("127.0.0.1:{port}")).start();
     let mount = metrics(epochs.launch("first")?)?;
     epochs.epoch(&mount)?;
     epochs.wait_cached(&mount)?;
     if has_passthrough() {
         // Syncing comes after writing, and only then may the kernel read the cache files itself.
-        let opens = || Metrics::scrape(port)?.sum("wasmount_passthrough_opens_total", "");
+        let opens = || Metrics::scrape(port.number())?.sum("wasmount_passthrough_opens_total", "");
         for (name, content) in epochs.files.iter().filter(|(_, content)| !content.is_empty()) {
             wait_for("the kernel reads a complete file itself", SOON, || {
                 let before = opens().ok()?;
@@ -95,7 +96,7 @@ fn a_second_epoch_needs_no_server_and_a_restart_forgets_nothing() -> Result<()> 
     let mount = metrics(epochs.launch("first")?)?;
     epochs.wait_cached(&mount)?;
     epochs.epoch(&mount)?;
-    let seen = Metrics::scrape(port)?;
+    let seen = Metrics::scrape(port.number())?;
     let fetched = seen.sum("wasmount_fetched_bytes_total", "")?;
     ensure!(fetched == 0.0, "{fetched} bytes were fetched again");
     Ok(())

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use wasmount_tests::bounded::{RECOVERY, names, read, within};
 use wasmount_tests::ceph::{Cluster, left_out};
-use wasmount_tests::minio::free_port;
 use wasmount_tests::mount::{Launch, Mount};
+use wasmount_tests::port::Port;
 
 /// Longer is no sentence any more, with the fields of a log line around it.
 const LONGEST: usize = 900;
@@ -64,7 +64,8 @@ fn a_monitor_that_nobody_is_at_or_that_does_not_answer_is_named() -> Result<()> 
     }
     let key = Cluster::shared()?.key()?;
     let options = [("user", "admin"), ("key", key.as_str())];
-    let nobody = format!("127.0.0.1:{}", free_port()?);
+    let port = Port::free()?;
+    let nobody = format!("127.0.0.1:{port}");
     refused(&format!("rbd://{nobody}/rbd"), &options, &[&nobody, "no monitor", "refused"])?;
     // It takes the connection, as the kernel does for it, and says nothing.
     let silent = TcpListener::bind("127.0.0.1:0")?;

@@ -397,9 +397,7 @@ impl Container<'_> {
 
 impl Drop for Container<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("--- log of container {}\n{}---", self.name, self.log().unwrap_or_default());
-        }
+        eprintln!("--- log of container {}\n{}---", self.name, self.log().unwrap_or_default());
         // Should this fail, the script that made the storage ends it.
         let _ = self.node.containers.podman(&["rm", "--force", "--time", "5", &self.name]);
     }

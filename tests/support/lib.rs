@@ -22,6 +22,7 @@ pub mod mountinfo;
 pub mod oidc;
 pub mod paths;
 pub mod plugin_tool;
+pub mod port;
 pub mod prng;
 pub mod process;
 pub mod registry;

@@ -1,7 +1,5 @@
 //! A real MinIO on 127.0.0.1.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,6 +8,7 @@ use tempfile::TempDir;
 
 use crate::bounded::wait_for;
 use crate::paths;
+use crate::port::Port;
 use crate::process::Process;
 use crate::s3::{Client, Credentials};
 use crate::tls::PrivateCa;
@@ -24,7 +23,7 @@ pub struct Minio {
     process: Option<Process>,
     // After the process: its data must outlive it.
     dir: TempDir,
-    port: u16,
+    port: Port,
     ca: Option<PrivateCa>,
     environment: Vec<(String, String)>,
 }
@@ -63,17 +62,9 @@ impl Minio {
             std::fs::write(dir.path().join("certs/public.crt"), leaf.certificate)?;
             std::fs::write(dir.path().join("certs/private.key"), leaf.key)?;
         }
-        let mut minio = Self { process: None, dir, port: 0, ca, environment };
-        // Another process may take the port between our look and MinIO's start, so try a few.
-        let mut failure = None;
-        for _ in 0..5 {
-            minio.port = free_port()?;
-            match minio.resume() {
-                Ok(()) => return Ok(minio),
-                Err(error) => failure = Some(error),
-            }
-        }
-        Err(failure.unwrap_or_else(|| anyhow::anyhow!("MinIO was not tried")))
+        let mut minio = Self { process: None, dir, port: Port::free()?, ca, environment };
+        minio.resume()?;
+        Ok(minio)
     }
 
     /// Starts the server again, on the same port and data, after [`Self::stop`].
@@ -145,23 +136,6 @@ impl Minio {
     pub fn directory(&self) -> &Path {
         self.dir.path()
     }
-}
-
-/// A port that nobody listens on at this moment, and that nobody gets for a connection between a server's stop and its start: above those
-/// of Ceph clusters (`tests/servers/ceph`), and below Linux' `ip_local_port_range`.
-///
-/// # Errors
-/// When the machine has none.
-pub fn free_port() -> Result<u16> {
-    let mut state = RandomState::new().build_hasher().finish();
-    for _ in 0..200 {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let port = 30_300 + u16::try_from((state >> 33) % 2_400)?;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return Ok(port);
-        }
-    }
-    bail!("no port is free")
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ use tempfile::TempDir;
 use ureq::http::Request;
 
 use crate::bounded::wait_for;
-use crate::minio::{Minio, free_port};
+use crate::minio::Minio;
+use crate::port::Port;
 use crate::process::Process;
 use crate::tls::PrivateCa;
 
@@ -62,7 +63,7 @@ pub struct Registry {
     process: Option<Process>,
     // After the process: its data must outlive it.
     dir: TempDir,
-    port: u16,
+    port: Port,
     ca: Option<PrivateCa>,
     agent: ureq::Agent,
     authorization: Option<String>,
@@ -96,17 +97,10 @@ impl Registry {
             let text = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{PASSWORD}"));
             format!("Basic {text}")
         });
-        let mut registry = Self { process: None, dir, port: 0, ca, agent, authorization };
-        let mut failure = None;
-        for _ in 0..5 {
-            registry.port = free_port()?;
-            registry.configure(&setup)?;
-            match registry.resume() {
-                Ok(()) => return Ok(registry),
-                Err(error) => failure = Some(error),
-            }
-        }
-        Err(failure.unwrap_or_else(|| anyhow::anyhow!("the registry was not tried")))
+        let mut registry = Self { process: None, dir, port: Port::free()?, ca, agent, authorization };
+        registry.configure(&setup)?;
+        registry.resume()?;
+        Ok(registry)
     }
 
     fn configure(&self, setup: &Setup) -> Result<()> {
@@ -156,7 +150,7 @@ impl Registry {
                 }
             }
         })?;
-        let port = self.port;
+        let port = self.port.number();
         let ended = wait_for("the registry answers", START, || {
             if let Some(status) = process.ended() {
                 return Some(Some(status));

@@ -84,9 +84,7 @@ fn mounted(id: u32, mount_point: &Path) -> Option<PathBuf> {
 
 impl Drop for CephFuse {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("--- log of ceph-fuse\n{}---", self.process.log.text());
-        }
+        eprintln!("--- log of ceph-fuse\n{}---", self.process.log.text());
         if self.process.stop(Duration::from_secs(15)).is_none() {
             // Killed: the mount is dead, and whoever waits for it is let go.
             let _ = unmount(self.mount_point.path(), UnmountFlags::DETACH);
