@@ -92,6 +92,20 @@ async fn every_byte_reads_right_whatever_the_pieces() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_read_from_start_to_end_is_asked_for_in_whole_pieces() {
+    let store = MemoryBlocks::new(16 << 20, true);
+    store.resize("disk", 64 * MIB);
+    store.write("disk", 0, &Random::new(3).bytes(64 * MIB));
+    store.snapshot("disk", "s1");
+    let fs = mount(&store);
+    let ino = stat(&fs, "disk@s1").await.unwrap().attr.ino;
+    assert!(cat(&fs, ino, MIB as u32).await.unwrap() == store.content("disk", None).unwrap());
+    // The first 4 MiB in three, and then each 4 MiB in one, although the store would give 16 at once: it gives nothing before it has all.
+    let (_, reads) = store.requests();
+    assert!((16..=18).contains(&reads), "{reads} requests for 16 pieces");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_snapshot_keeps_its_pages_and_a_live_image_does_not() {
     let store = disk();
     let before = store.content("disk", None).unwrap();

@@ -3,7 +3,7 @@
 use super::names::Spec;
 use crate::fs::Seek;
 use crate::ports::{BlockStore, BoxFuture, Clock, ExtentKind, Geometry, ImageHandle, Spawn};
-use crate::read::{Fetched, Source, Wanted};
+use crate::read::{Fetched, PIECE, Source, Wanted};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex as AsyncMutex;
@@ -236,6 +236,10 @@ fn up(at: u64, sector: u32) -> u64 {
 impl Source for SharedImage {
     fn ranges(&self) -> bool {
         true
+    }
+
+    fn piece(&self) -> Option<u64> {
+        Some(PIECE.min(self.store.capabilities().max_transfer.into()))
     }
 
     fn fetch<'a>(&'a self, ctx: RequestCtx, wanted: Wanted<'a>) -> BoxFuture<'a, Result<Fetched, Error>> {

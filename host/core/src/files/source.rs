@@ -1,7 +1,7 @@
 //! Bytes of a node, through whichever handle is open at the moment.
 
 use crate::ports::{BoxFuture, CachePolicy, FileStore, StoreHandle};
-use crate::read::{Fetched, Source, Wanted};
+use crate::read::{Fetched, PIECE, Source, Wanted};
 use std::sync::{Arc, Mutex, PoisonError};
 use wasmount_types::{Error, RequestCtx};
 
@@ -59,6 +59,10 @@ impl NodeSource {
 impl Source for NodeSource {
     fn ranges(&self) -> bool {
         true
+    }
+
+    fn piece(&self) -> Option<u64> {
+        Some(PIECE.min(self.max_read.into()))
     }
 
     fn fetch<'a>(&'a self, ctx: RequestCtx, wanted: Wanted<'a>) -> BoxFuture<'a, Result<Fetched, Error>> {

@@ -36,5 +36,5 @@ pub(crate) use content::Taking;
 pub(crate) use file::File;
 pub(crate) use reader::FileReader;
 pub(crate) use reading::Reading;
-pub(crate) use source::{Fetched, Source, Wanted};
+pub(crate) use source::{Fetched, PIECE, Source, Wanted};
 pub use stats::ReadStats;

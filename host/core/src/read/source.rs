@@ -29,6 +29,11 @@ pub(crate) struct Fetched {
     pub(crate) pinned: bool,
 }
 
+/// Most bytes to ask of a store whose answers come as a whole: while one is on its way there is nothing to do with it, so several
+/// should be, and each should be one object of what such stores are made of. With less than that requests cost more than they save. (A GiB of CephFS on two
+/// processors at 932 MiB/s in parts of 8 MiB and more, 1,030 in parts of 4, 978 in parts of 2.)
+pub(crate) const PIECE: u64 = 4 << 20;
+
 /// Gives bytes of files. Equal to itself only: two sources never stand for the same bytes.
 pub(crate) trait Source: Send + Sync + 'static {
     /// Whether a part of a file can be fetched for less than all of it.
@@ -37,6 +42,12 @@ pub(crate) trait Source: Send + Sync + 'static {
     /// Whether it gives bytes of a version, or says that this is gone, also to those who do not have the file open.
     fn outlasts_readers(&self) -> bool {
         false
+    }
+
+    /// How many bytes are best asked for at once, and at multiples of what. `None`: as many as are wanted, from anywhere, because bytes of an
+    /// answer can be used while others are still on their way.
+    fn piece(&self) -> Option<u64> {
+        None
     }
 
     /// Asks for bytes; returns when the head of the answer is there.

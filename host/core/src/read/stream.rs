@@ -17,6 +17,7 @@ use super::plan;
 use super::runs::Run;
 use super::stride::Stride;
 use crate::ports::CachedFile;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use wasmount_pipe::Pipes;
 
@@ -29,6 +30,9 @@ const GLANCE: u64 = 64 * 1024;
 const EAGER: (u64, u64) = (8 << 20, 16 << 20);
 /// Largest part that the reader who waits for it fetches itself, without a task. It answers only when all of it is there.
 const DRIVEN: u64 = 128 * 1024;
+
+/// Pieces in flight in the place of one part.
+const PIECES: usize = 2;
 
 /// Where the bytes of a read are.
 pub(super) enum Found {
@@ -72,11 +76,21 @@ pub(super) struct Means<'a> {
     pub(super) config: &'a ReadConfig,
     /// Bytes that it may have in flight and unread.
     pub(super) share: u64,
+    /// What is best asked for at once ([`Source::piece`](super::source::Source::piece)), in whole blocks.
+    pub(super) piece: Option<NonZeroU64>,
 }
 
 impl Means<'_> {
     fn part_max(&self) -> u64 {
-        self.config.part_max.min((self.share / 4 * 3).max(self.config.part_min))
+        self.config
+            .part_max
+            .min((self.share / 4 * 3).max(self.config.part_min))
+            .min(self.piece.map_or(u64::MAX, NonZeroU64::get))
+    }
+
+    /// Parts in flight at once: about as many bytes, however large parts are.
+    fn parallel(&self) -> usize {
+        if self.piece.is_some() { self.config.parallel.saturating_mul(PIECES) } else { self.config.parallel }
     }
 }
 
@@ -259,7 +273,7 @@ impl Stream {
         // One run of parts up to here: the reads in between are on their way.
         while self.next < to {
             let part = self.part(means);
-            let end = plan::part_end(self.next, part, until, self.phase);
+            let end = plan::part_end(self.next, part, until, self.phase, means.piece);
             let pipes = self.pipes(file, self.next);
             for part in state.claim_with(file, self.next, end, Budget::Wait, pipes) {
                 self.add(part);
@@ -292,12 +306,12 @@ impl Stream {
         let limit = if eager { limit.max(EAGER.1.min(most)) } else { limit };
         let until = self.bound(&mut file.lock(), means).unwrap_or(size);
         let mut in_flight = self.parts.iter().filter(|part| part.is_in_flight()).count();
-        while in_flight < config.parallel
+        while in_flight < means.parallel()
             && self.next < until
             && self.next.saturating_sub(self.stands) < limit
         {
             let part = self.part(means).max(config.part_min);
-            let end = plan::part_end(self.next, part, until, self.phase);
+            let end = plan::part_end(self.next, part, until, self.phase, means.piece);
             let pipes = self.pipes(file, self.next);
             let parts = file.lock().claim_with(file, self.next, end, Budget::Free, pipes);
             let Some(got) = parts.last().map(|part| part.end) else { break };

@@ -1,6 +1,6 @@
 //! What a handle is expected to read next: a few streams, and reads at a constant distance.
 
-use super::blocks::PAGE;
+use super::blocks::{BLOCK, PAGE};
 use super::config::ReadConfig;
 use super::content::Taking;
 use super::file::{Budget, File};
@@ -8,6 +8,7 @@ use super::part::Part;
 use super::plan;
 use super::stream::{Found, Means, Stream};
 use super::stride::Stride;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 /// The streams of a handle.
@@ -27,7 +28,8 @@ impl Window {
     pub(super) fn find(&mut self, file: &Arc<File>, from: u64, to: u64, share: u64, taking: Taking) -> Found {
         let config = &file.reading.config;
         let size = file.version.size;
-        let means = Means { file, config, share };
+        let piece = file.source.piece().and_then(|piece| NonZeroU64::new(piece / BLOCK * BLOCK));
+        let means = Means { file, config, share, piece };
         self.tick += 1;
         let tick = self.tick;
         self.let_idle_go(file, tick, config);

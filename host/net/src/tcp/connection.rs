@@ -134,8 +134,24 @@ impl<M: Memory> TcpConnection<M> {
     /// # Cancellation safety
     /// That of [`Self::read_exact`].
     pub async fn read_buffer(&self, length: usize) -> Result<Received<M::Room>> {
+        self.read_buffer_seen(length, |_bytes| {}).await
+    }
+
+    /// [`Self::read_buffer`], whose bytes `seen` is shown as they arrive, all of them in order, while they are in the processor's cache. Should the read be
+    /// dropped, the next one shows them to its own.
+    ///
+    /// # Errors
+    /// Those of [`Self::read_exact`].
+    ///
+    /// # Cancellation safety
+    /// That of [`Self::read_exact`].
+    pub async fn read_buffer_seen(
+        &self,
+        length: usize,
+        seen: impl FnMut(&[u8]) + Send,
+    ) -> Result<Received<M::Room>> {
         let mut reader = self.reader()?;
-        reader.buffer(length).await.map_err(|broken| self.broken(broken, length))
+        reader.buffer(length, seen).await.map_err(|broken| self.broken(broken, length))
     }
 
     /// Sends all pieces in order, with as few system calls as possible; returns when the kernel has all of them.

@@ -88,7 +88,7 @@ impl<M: Memory> Reader<M> {
     /// Exactly so many bytes, copied.
     pub(super) async fn exact(&mut self, length: usize) -> Result<Vec<u8>, Broken> {
         if length > READ_AHEAD {
-            let Received { bytes, .. } = self.buffer(length).await?;
+            let Received { bytes, .. } = self.buffer(length, |_bytes| {}).await?;
             return Ok(bytes.into());
         }
         while self.ahead.len() < length {
@@ -110,13 +110,18 @@ impl<M: Memory> Reader<M> {
         Ok(self.take(max.min(self.ahead.len())))
     }
 
-    /// Exactly so many bytes in memory of their own.
-    pub(super) async fn buffer(&mut self, length: usize) -> Result<Received<M::Room>, Broken> {
+    /// Exactly so many bytes in memory of their own. `seen` is shown each as it arrives.
+    pub(super) async fn buffer(
+        &mut self,
+        length: usize,
+        mut seen: impl FnMut(&[u8]) + Send,
+    ) -> Result<Received<M::Room>, Broken> {
         let room = self.memory.wait(length).await.map_err(Broken::Memory)?;
         if self.ahead.len() > length {
             let mut own = BytesMut::with_capacity(length);
             own.extend_from_slice(self.ahead.get(..length).unwrap_or_default());
             self.consume(length);
+            seen(&own);
             return Ok(Received { bytes: own.freeze(), room });
         }
         // From now on this is the read-ahead: what is there if this read is dropped is found by the next one.
@@ -124,10 +129,12 @@ impl<M: Memory> Reader<M> {
         own.extend_from_slice(&self.ahead);
         self.ahead = own;
         self.room = Some(room);
+        seen(&self.ahead);
         let mut burst = self.ahead.len();
         while self.ahead.len() < length {
-            let left = length - self.ahead.len();
-            self.receive(left.min(BURST)).await?;
+            let before = self.ahead.len();
+            self.receive((length - before).min(BURST)).await?;
+            seen(self.ahead.get(before..).unwrap_or_default());
             // Others who are driven by the same task have waited long enough.
             if self.ahead.len() - burst >= BURST {
                 burst = self.ahead.len();

@@ -2,6 +2,7 @@
 
 use super::body::{Body, Held, Piece, Pieces};
 use super::budget::BufferBudget;
+use super::checked::Checked;
 use super::crc::crc32c;
 use super::digest::digest;
 use super::types::to_wit;
@@ -21,7 +22,23 @@ type Answer<T> = Trap<Result<T, WitError>>;
 
 /// The resource `buffers.buffer`: contiguous, immutable bytes.
 #[allow(unreachable_pub, reason = "the generated bindings re-export it, and only a public type can be")]
-pub struct Buffer(pub(crate) Held);
+pub struct Buffer {
+    pub(crate) held: Held,
+    /// For one that came from a connection.
+    checked: Option<Checked>,
+}
+
+impl Buffer {
+    /// A buffer of these bytes.
+    pub(crate) fn new(held: Held) -> Self {
+        Self { held, checked: None }
+    }
+
+    /// A buffer that came from a connection.
+    pub(crate) fn arrived(held: Held, checked: Checked) -> Self {
+        Self { held, checked: Some(checked) }
+    }
+}
 
 fn part(bytes: &Bytes, offset: u32, length: u32) -> Result<Bytes, WitError> {
     let (start, end) = (offset as usize, offset as usize + length as usize);
@@ -51,7 +68,7 @@ impl wit::HostBuffer for GuestState {
         }
         match self.buffers.charge(bytes.len()) {
             Ok(charge) => {
-                push_answer(self, Buffer(Held { bytes: bytes.into(), charge: Some(Arc::new(charge)) }))
+                push_answer(self, Buffer::new(Held { bytes: bytes.into(), charge: Some(Arc::new(charge)) }))
             }
             Err(error) => Ok(Err(to_wit(error))),
         }
@@ -59,33 +76,38 @@ impl wit::HostBuffer for GuestState {
 
     fn len(&mut self, buffer: Resource<Buffer>) -> Trap<u32> {
         // A buffer is far smaller than 4 GiB.
-        Ok(u32::try_from(self.table.get(&buffer)?.0.bytes.len()).unwrap_or(u32::MAX))
+        Ok(u32::try_from(self.table.get(&buffer)?.held.bytes.len()).unwrap_or(u32::MAX))
     }
 
     fn slice(&mut self, buffer: Resource<Buffer>, offset: u32, length: u32) -> Answer<Resource<Buffer>> {
-        let held = &self.table.get(&buffer)?.0;
+        let held = &self.table.get(&buffer)?.held;
         match part(&held.bytes, offset, length) {
             Ok(bytes) => {
                 let charge = held.charge.clone();
-                push_answer(self, Buffer(Held { bytes, charge }))
+                push_answer(self, Buffer::new(Held { bytes, charge }))
             }
             Err(error) => Ok(Err(error)),
         }
     }
 
     fn share(&mut self, buffer: Resource<Buffer>) -> Trap<Resource<Buffer>> {
-        let held = self.table.get(&buffer)?.0.clone();
+        let Buffer { held, checked } = self.table.get(&buffer)?;
+        let shared = Buffer { held: held.clone(), checked: checked.clone() };
         // The contract leaves no room for an error here, so too many handles trap.
-        Ok(self.table.push(Buffer(held))?)
+        Ok(self.table.push(shared)?)
     }
 
     fn copy_out(&mut self, buffer: Resource<Buffer>, offset: u32, length: u32) -> Answer<Vec<u8>> {
-        Ok(part(&self.table.get(&buffer)?.0.bytes, offset, length).map(|bytes| bytes.to_vec()))
+        Ok(part(&self.table.get(&buffer)?.held.bytes, offset, length).map(|bytes| bytes.to_vec()))
     }
 
     fn crc32c(&mut self, buffer: Resource<Buffer>, register: u32) -> Trap<u32> {
+        let Buffer { held, checked } = self.table.get(&buffer)?;
+        if let Some(register) = checked.as_ref().and_then(|checked| checked.asked(register)) {
+            return Ok(register);
+        }
         let started = processor_time();
-        let register = crc32c(register, &self.table.get(&buffer)?.0.bytes);
+        let register = crc32c(register, &held.bytes);
         self.budget.spend(processor_time().saturating_sub(started));
         Ok(register)
     }
@@ -103,7 +125,7 @@ impl wit::HostBody for GuestState {
         // All handles are the host's now: every one is taken out of the table, whatever is wrong with another.
         for piece in pieces {
             match piece {
-                wit::Piece::Buffer(buffer) => all.push(Piece::Bytes(self.table.delete(buffer)?.0)),
+                wit::Piece::Buffer(buffer) => all.push(Piece::Bytes(self.table.delete(buffer)?.held)),
                 wit::Piece::Zeros(count) => all.push(Piece::Zeros(count)),
                 wit::Piece::Body(body) => match Arc::into_inner(self.table.delete(body)?.0) {
                     Some(pieces) => all.extend(pieces.into_inner().into_pieces()),
@@ -192,7 +214,7 @@ impl<T: Send + 'static> wit::HostBodyWithStore<T> for HasGuest {
             Ok(None) => Ok(Ok(None)),
             Ok(Some(held)) => {
                 let again = held.clone();
-                let answer = with(acc, |state| push_answer(state, Buffer(held)))?;
+                let answer = with(acc, |state| push_answer(state, Buffer::new(held)))?;
                 if answer.is_err() {
                     // No handle is left: the bytes come again with the next call, there must be no gap.
                     body.lock().await.put_back(again);
@@ -209,7 +231,7 @@ impl<T: Send + 'static> wit::HostBodyWithStore<T> for HasGuest {
             Err(error) => return Ok(Err(error)),
         };
         let again = held.clone();
-        let answer = with(acc, |state| push_answer(state, Buffer(held)))?;
+        let answer = with(acc, |state| push_answer(state, Buffer::new(held)))?;
         if answer.is_err() {
             let (body, ..) = body_of(acc, &body)?;
             body.lock().await.put_back(again);

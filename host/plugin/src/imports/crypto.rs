@@ -97,7 +97,7 @@ impl Work {
         let mut lent = Vec::with_capacity(input.len());
         let mut total = TAG;
         for buffer in input {
-            let held = state.table.get(buffer)?.0.clone();
+            let held = state.table.get(buffer)?.held.clone();
             total += held.bytes.len();
             lent.push(held);
         }
@@ -213,7 +213,7 @@ async fn convert<T: Send + 'static>(
         Err(error) => return Ok(Err(to_wit(error))),
     };
     match interruptible(acc, work.run(change)).await.unwrap_or_else(|stopped| Err(stopped.error())) {
-        Ok(held) => Ok(with(acc, |state| push(state, Buffer(held)))?.map_err(to_wit)),
+        Ok(held) => Ok(with(acc, |state| push(state, Buffer::new(held)))?.map_err(to_wit)),
         Err(error) => Ok(Err(to_wit(error))),
     }
 }

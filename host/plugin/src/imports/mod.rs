@@ -7,6 +7,7 @@
 pub(crate) mod body;
 mod budget;
 mod buffers;
+mod checked;
 mod crc;
 mod crypto;
 mod digest;

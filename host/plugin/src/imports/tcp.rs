@@ -3,6 +3,7 @@
 use super::body::Held;
 use super::budget::{BufferBudget, Charge};
 use super::buffers::Buffer;
+use super::checked::Checking;
 use super::types::to_wit;
 use super::wit::tcp as wit;
 use super::wit::types::Error as WitError;
@@ -22,7 +23,11 @@ type Answer<T> = Trap<Result<T, WitError>>;
 
 /// The resource `tcp.connection`.
 #[allow(unreachable_pub, reason = "the generated bindings re-export it, and only a public type can be")]
-pub struct Connection(Arc<TcpConnection<Budget>>);
+#[derive(Clone)]
+pub struct Connection {
+    wire: Arc<TcpConnection<Budget>>,
+    checking: Checking,
+}
 
 /// What connections keep and give is charged to their instance.
 #[derive(Clone)]
@@ -66,7 +71,7 @@ fn gather(state: &mut GuestState, chunks: Vec<wit::Chunk>) -> Trap<Result<Gather
                 pieces.push(Bytes::from(bytes));
             }
             wit::Chunk::Buffer(buffer) => {
-                let held = state.table.get(&buffer)?.0.clone();
+                let held = state.table.get(&buffer)?.held.clone();
                 pieces.push(held.bytes.clone());
                 lent.push(held);
             }
@@ -96,8 +101,8 @@ fn allowed(what: &str, length: u32, most: usize) -> Result<usize, Error> {
 fn connection<T: 'static>(
     acc: &Accessor<T, HasGuest>,
     handle: &Resource<Connection>,
-) -> Trap<(Arc<TcpConnection<Budget>>, Arc<Limits>)> {
-    with(acc, |state| Ok((state.table.get(handle)?.0.clone(), state.rights.limits.clone())))
+) -> Trap<(Connection, Arc<Limits>)> {
+    with(acc, |state| Ok((state.table.get(handle)?.clone(), state.rights.limits.clone())))
 }
 
 /// What an operation on a connection gives, or why its call was given up.
@@ -112,11 +117,11 @@ impl wit::Host for GuestState {}
 
 impl wit::HostConnection for GuestState {
     fn local_address(&mut self, connection: Resource<Connection>) -> Trap<wit::Address> {
-        Ok(address(self.table.get(&connection)?.0.local_address()))
+        Ok(address(self.table.get(&connection)?.wire.local_address()))
     }
 
     fn peer_address(&mut self, connection: Resource<Connection>) -> Trap<wit::Address> {
-        Ok(address(self.table.get(&connection)?.0.peer_address()))
+        Ok(address(self.table.get(&connection)?.wire.peer_address()))
     }
 
     fn drop(&mut self, connection: Resource<Connection>) -> Trap<()> {
@@ -132,14 +137,14 @@ impl<T: Send + 'static> wit::HostConnectionWithStore<T> for HasGuest {
         length: u32,
     ) -> Answer<Vec<u8>> {
         let (connection, limits) = connection(acc, &handle)?;
-        let work = async { connection.read_exact(allowed("a read", length, limits.tcp_read)?).await };
+        let work = async { connection.wire.read_exact(allowed("a read", length, limits.tcp_read)?).await };
         Ok(answer(acc, work).await)
     }
 
     async fn read_some(acc: &Accessor<T, Self>, handle: Resource<Connection>, max: u32) -> Answer<Vec<u8>> {
         let (connection, limits) = connection(acc, &handle)?;
         let max = usize::try_from(max).unwrap_or(usize::MAX).min(limits.tcp_read);
-        Ok(answer(acc, connection.read_some(max)).await)
+        Ok(answer(acc, connection.wire.read_some(max)).await)
     }
 
     async fn read_buffer(
@@ -148,15 +153,19 @@ impl<T: Send + 'static> wit::HostConnectionWithStore<T> for HasGuest {
         length: u32,
     ) -> Answer<Resource<Buffer>> {
         let (connection, limits) = connection(acc, &handle)?;
-        let work = async { connection.read_buffer(allowed("a buffer", length, limits.buffer)?).await };
+        let mut arriving = connection.checking.begin();
+        let work = async {
+            let length = allowed("a buffer", length, limits.buffer)?;
+            connection.wire.read_buffer_seen(length, |bytes| arriving.add(bytes)).await
+        };
         let Received { bytes, room } = match answer(acc, work).await {
             Ok(received) => received,
             Err(error) => return Ok(Err(error)),
         };
         let held = Held { bytes, charge: Some(Arc::new(room)) };
-        Ok(with(acc, |state| push(state, Buffer(held)))?.map_err(|error| {
+        Ok(with(acc, |state| push(state, Buffer::arrived(held, arriving.arrived())))?.map_err(|error| {
             // No handle is left for what was taken from the stream: there must be no gap in it.
-            connection.end(&error);
+            connection.wire.end(&error);
             to_wit(error)
         }))
     }
@@ -171,12 +180,12 @@ impl<T: Send + 'static> wit::HostConnectionWithStore<T> for HasGuest {
             Ok(gathered) => gathered,
             Err(error) => return Ok(Err(to_wit(error))),
         };
-        Ok(answer(acc, connection.write(pieces)).await)
+        Ok(answer(acc, connection.wire.write(pieces)).await)
     }
 
     async fn finish(acc: &Accessor<T, Self>, handle: Resource<Connection>) -> Answer<()> {
         let (connection, _) = connection(acc, &handle)?;
-        Ok(answer(acc, connection.finish()).await)
+        Ok(answer(acc, connection.wire.finish()).await)
     }
 }
 
@@ -196,6 +205,7 @@ impl<T: Send + 'static> wit::HostWithStore<T> for HasGuest {
             Ok(connected) => connected,
             Err(error) => return Ok(Err(error)),
         };
-        Ok(with(acc, |state| push(state, Connection(Arc::new(connected))))?.map_err(to_wit))
+        let connection = Connection { wire: Arc::new(connected), checking: Checking::default() };
+        Ok(with(acc, |state| push(state, connection))?.map_err(to_wit))
     }
 }

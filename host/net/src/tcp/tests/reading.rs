@@ -122,7 +122,13 @@ async fn a_dropped_read_loses_nothing() {
                 match then {
                     "exact" => all.extend_from_slice(&connection.read_exact(piece).await.unwrap()),
                     "some" => all.extend_from_slice(&connection.read_some(piece).await.unwrap()),
-                    _ => all.extend_from_slice(&connection.read_buffer(piece).await.unwrap().bytes),
+                    _ => {
+                        let mut seen = Vec::new();
+                        let read = connection.read_buffer_seen(piece, |bytes| seen.extend_from_slice(bytes));
+                        let bytes = read.await.unwrap().bytes;
+                        assert!(seen == bytes, "each byte once, also of what a dropped read has left");
+                        all.extend_from_slice(&bytes);
+                    }
                 }
             }
             assert!(all == pattern(length), "{length} {first} {then}");

@@ -173,7 +173,7 @@ fn setting(state: &mut GuestState, setting: &Setting) -> wasmtime::Result<wit_op
         }
         Value::Content(bytes) => {
             let held = Held { bytes: bytes.clone(), charge: None };
-            wit_options::OptionValue::Content(state.table.push(Buffer(held))?)
+            wit_options::OptionValue::Content(state.table.push(Buffer::new(held))?)
         }
     };
     Ok(wit_options::OptionSetting { name: setting.name.clone(), value, explicit: setting.explicit() })
