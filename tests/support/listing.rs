@@ -50,6 +50,11 @@ impl Entry {
         self
     }
 
+    /// Whether it is a directory.
+    pub fn is_directory(&self) -> bool {
+        self.field("mode").is_some_and(|mode| mode.len() == 5 && mode.starts_with('4'))
+    }
+
     /// A field's text; that of the bytes' SHA-256 is `sha256`.
     pub fn field(&self, name: &str) -> Option<&str> {
         self.fields.get(name).map(String::as_str)

@@ -191,7 +191,8 @@ impl FileStore for CephFs {
             if xattr::is_stored(&name) {
                 return xattr::stored(&self.getattr(node, Caps::XATTR_SHARED).await?.0, &name);
             }
-            let (found, _) = self.getattr(node, Caps::ANY_SHARED).await?;
+            let untold = if xattr::is_recursive(&name) { Caps::RSTAT } else { Caps::NONE };
+            let (found, _) = self.getattr(node, Caps::ANY_SHARED | untold).await?;
             let client = self.fs.client();
             let number = client.look(|mount| mount.cluster().global_id());
             let about = client.with_map(|map| About::new(map, &found, number))?;

@@ -34,6 +34,12 @@ pub fn is_stored(name: &[u8]) -> bool {
     !name.starts_with(b"ceph.")
 }
 
+/// Whether an attribute tells of all that is below a directory: the MDS brings that up to date some time after a change, and tells nobody.
+#[must_use]
+pub fn is_recursive(name: &[u8]) -> bool {
+    name.starts_with(b"ceph.dir.r")
+}
+
 /// The value of a stored attribute of an inode whose attributes the MDS has told.
 ///
 /// # Errors

@@ -21,6 +21,8 @@ mod read;
 mod recall;
 #[cfg(test)]
 mod recall_tests;
+#[cfg(test)]
+mod recursive_tests;
 mod replies;
 mod rights;
 mod sessions;
@@ -269,7 +271,8 @@ impl FsClient {
         self.begin(Task::Lookup { parent, name: name.into() }, deadline_ms, now)
     }
 
-    /// The attributes that these capabilities cover, as they are now ([`Answer::Attributes`]).
+    /// The attributes that these capabilities cover, as they are now ([`Answer::Attributes`]); with [`Caps::RSTAT`] also the recursive
+    /// statistics of a directory as its MDS knows them now. Otherwise they are as old as the last answer.
     pub fn getattr(&mut self, vino: Vino, mask: Caps, deadline_ms: Option<u64>, now: Now) -> CallId {
         self.begin(Task::Getattr { vino, mask }, deadline_ms, now)
     }

@@ -2,7 +2,7 @@
 
 use super::steps::Outcome;
 use super::{Ask, CallId, FsClient, InFlight, Step, Task, Vino, Waits};
-use crate::cephfs::answer::Kind;
+use crate::cephfs::answer::{Invalid, Kind};
 use crate::cephfs::cap::Issue;
 use crate::cephfs::directory::{Dentry, Lease};
 use crate::cephfs::error::FsError;
@@ -163,7 +163,8 @@ impl FsClient {
         let layout = self.table.layout(&stat.layout);
         let valid = self.open_ranks.count(rank);
         let inode = self.table.entry(vino, kind, layout.clone());
-        let (before, held) = (inode.caps.issued(), inode.caps.held());
+        let (before, held, size_before) =
+            (inode.caps.issued(), inode.caps.held(), inode.attributes.recursive.bytes);
         let (mut issued, mut void) = (stat.cap.caps, false);
         if !vino.is_head() {
             inode.caps.frozen |= issued;
@@ -193,6 +194,8 @@ impl FsClient {
         if inode.attributes.nlink == 0 && vino.is_head() {
             self.unlinked.insert(vino);
         }
+        // No right is lost with it: what was told is not taken back, only not repeated.
+        let size_is_old = inode.told.attributes && inode.attributes.recursive.bytes != size_before;
         let mut forgotten = Vec::new();
         if let Some(directory) = inode.directory.as_mut() {
             forgotten = directory.set_hash(hash);
@@ -200,6 +203,9 @@ impl FsClient {
         }
         for (name, dentry) in forgotten {
             self.unlink_back(vino, &name, &dentry);
+        }
+        if size_is_old {
+            self.tell(Invalid::Attributes(vino), None);
         }
         self.table.weigh(vino);
         self.changed(vino, before);
