@@ -187,14 +187,15 @@ fn whole(cluster: &Cluster) -> Result<()> {
     })
 }
 
-/// The MDS that is active: `mds.a` or `mds.b`.
-fn active(cluster: &Cluster) -> Result<String> {
+/// The daemon that is active, `mds.a` or `mds.b`, and the number it has had since it was started (`gid`).
+fn active(cluster: &Cluster) -> Result<(String, u64)> {
     let map: Value = serde_json::from_str(&cluster.run("ceph", &["fs", "dump", "-f", "json"])?)?;
     let infos = map.get("filesystems").and_then(|all| all.get(0)?.get("mdsmap")?.get("info")?.as_object());
     let infos = infos.context("a file system")?;
     let active = infos.values().find(|info| info.get("state").and_then(Value::as_str) == Some("up:active"));
-    let name = active.and_then(|info| info.get("name")?.as_str()).context("an active MDS")?;
-    Ok(format!("mds.{name}"))
+    let named = active.and_then(|info| Some((info.get("name")?.as_str()?, info.get("gid")?.as_u64()?)));
+    let (name, gid) = named.context("an active MDS")?;
+    Ok((format!("mds.{name}"), gid))
 }
 
 #[test]
@@ -207,7 +208,10 @@ fn a_failover_to_the_mds_that_stands_by() -> Result<()> {
             let before = active(cluster)?;
             cluster.run("ceph", &["mds", "fail", "0"])?;
             watched.gets_on(HELD_UP)?;
-            ensure!(active(cluster)? != before, "{before} has stayed what it was");
+            // Until it has learnt that it has failed, the old one may have answered that.
+            wait_for("another MDS is active", HELD_UP, || (active(cluster).ok()? != before).then_some(()))
+                .with_context(|| format!("{before:?} has stayed what it was"))?;
+            watched.gets_on(HELD_UP)?;
             whole(cluster)?;
         }
         Ok(())
@@ -221,7 +225,7 @@ fn an_mds_that_is_killed_and_started_again() -> Result<()> {
     }
     undisturbed(Duration::from_secs(15), |cluster, watched| {
         // The one that stands by is away, so that the same one has to come back.
-        let active = active(cluster)?;
+        let (active, _) = active(cluster)?;
         let other = if active == "mds.a" { "mds.b" } else { "mds.a" };
         cluster.daemon(other, "stop")?;
         cluster.daemon(&active, "kill")?;
@@ -238,7 +242,7 @@ fn an_mds_that_dies_and_is_replaced() -> Result<()> {
         return Ok(());
     }
     undisturbed(Duration::from_secs(15), |cluster, watched| {
-        let active = active(cluster)?;
+        let (active, _) = active(cluster)?;
         cluster.daemon(&active, "kill")?;
         // `mds_beacon_grace` is 10 s here.
         watched.gets_on(Duration::from_secs(15) + HELD_UP)?;
