@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::{FileExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -35,6 +36,22 @@ const SNAPSHOT_IS_KNOWN: Duration = Duration::from_secs(5);
 /// A third client that knows nothing from before, and what it shows of a path.
 pub type Judge = Box<dyn FnMut(&Path) -> Result<Option<Entry>> + Send>;
 
+/// What a sequence of changes is doing, for whoever waits for it in vain. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Doing(Arc<Mutex<String>>);
+
+impl Doing {
+    fn now(&self, who: &str, path: &Path) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = format!("{who} {}", path.display());
+    }
+
+    /// Who does what, and where.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// A seeded sequence of changes in one directory.
 pub struct Churn {
     writes: PathBuf,
@@ -52,6 +69,8 @@ pub struct Churn {
     at: RefCell<Vec<PathBuf>>,
     /// The last changes, the latest first.
     made: VecDeque<String>,
+    /// What it is doing.
+    pub doing: Doing,
     /// The longest time that one change took.
     pub slowest: Duration,
 }
@@ -72,6 +91,7 @@ impl Churn {
             judge: None,
             at: RefCell::default(),
             made: VecDeque::new(),
+            doing: Doing::default(),
             slowest: Duration::ZERO,
         }
     }
@@ -164,6 +184,7 @@ impl Churn {
                 return Ok(());
             }
             if !in_snapshots || start.elapsed() > SNAPSHOT_IS_KNOWN {
+                self.doing.now("a third client looks at", path);
                 let third = match self.judge.as_mut() {
                     Some(judge) => Some(judge(path).context("the third client")?.map(comparable)),
                     None => None,
@@ -182,7 +203,9 @@ impl Churn {
 
     /// What the reader and the writer show. The reader is asked first: what the writer looks at may make a server look again.
     fn both(&self, path: &Path) -> Result<(Option<Entry>, Option<Entry>)> {
+        self.doing.now("the reader looks at", path);
         let found = entry(&self.reads, path).context("the reader")?;
+        self.doing.now("the writer looks at", path);
         let expected = entry(&self.writes, path).context("the writer")?;
         Ok((found.map(comparable), expected.map(comparable)))
     }
@@ -210,6 +233,7 @@ impl Churn {
     }
 
     fn at(&self, path: &Path) -> PathBuf {
+        self.doing.now("the writer changes", path);
         self.at.borrow_mut().push(path.to_owned());
         self.writes.join(path)
     }

@@ -26,7 +26,7 @@ use crate::listing::path_of_hex;
 use crate::mount::Launch;
 use crate::paths;
 
-pub use churn::{Churn, Judge};
+pub use churn::{Churn, Doing, Judge};
 pub use fuse::CephFuse;
 pub use images::{Image, first_difference};
 pub use tagged::{Errors, Seen, Tagged, Via};
