@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::mount::{UnmountFlags, unmount};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::{Cluster, script_path};
@@ -82,12 +83,30 @@ fn mounted(id: u32, mount_point: &Path) -> Option<PathBuf> {
     there.then_some(inside)
 }
 
+/// Ends the programs that ceph-fuse has started to have its mount looked at anew (`mount -o remount`): they have inherited its end of the mount, so after it was killed
+/// each would wait for ever for an answer that only its own end could make an error.
+fn end_remounts(mount_point: &Path) {
+    let pids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    for pid in pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command);
+        if command.contains("remount")
+            && command.contains(&*mount_point.to_string_lossy())
+            && let Some(pid) = Pid::from_raw(pid)
+        {
+            // Gone already is as well.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
 impl Drop for CephFuse {
     fn drop(&mut self) {
         eprintln!("--- log of ceph-fuse\n{}---", self.process.log.text());
         if self.process.stop(Duration::from_secs(15)).is_none() {
             // Killed: the mount is dead, and whoever waits for it is let go.
             let _ = unmount(self.mount_point.path(), UnmountFlags::DETACH);
+            end_remounts(self.mount_point.path());
         }
     }
 }
