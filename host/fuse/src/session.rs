@@ -222,9 +222,9 @@ fn begin(
     let takes_pages = options.store_pages && unanswered.is_some();
     fs.mounted(kernel.port(takes_pages, options.keep_names && agreed.has_epochs, leaving.clone()));
     let (tell, ended) = watch::channel(None);
-    let own = device.clone();
+    let own = (device.clone(), target.to_owned());
     std::thread::Builder::new().name("fuse-session".to_owned()).spawn(move || {
-        let outcome = how_it_ended(session.run(), &own, unanswered);
+        let outcome = how_it_ended(session.run(), &own.0, &own.1, unanswered);
         kernel.end();
         // Nobody may be listening any more.
         let _ = tell.send(Some(outcome));
@@ -237,12 +237,18 @@ fn begin(
 /// Its end does not say. A request that the kernel hands over while it is unmounted fails as one of an aborted connection does, and
 /// a connection that the kernel has ended for want of answers looks like one that was unmounted. But only an unmount
 /// takes the mount away, and does so before the connection ends, unless it is by force. What is mounted under its
-/// device number and answers is another mount, to which the kernel has given the number since.
-fn how_it_ended(run: io::Result<()>, device: &str, unanswered: Option<Duration>) -> Result<(), String> {
+/// device number and answers is another mount, to which the kernel has given the number since. It is asked at our target only: a mount
+/// is busy while somebody looks at it, and elsewhere somebody may be about to unmount it.
+fn how_it_ended(
+    run: io::Result<()>,
+    device: &str,
+    target: &Path,
+    unanswered: Option<Duration>,
+) -> Result<(), String> {
     let mounted = || {
         let ours =
             |entry: &mountinfo::MountEntry| entry.device == device && stale::is_dead(&entry.mount_point);
-        mountinfo::read().is_ok_and(|mounts| mounts.iter().any(ours))
+        mountinfo::at(target).is_ok_and(|mounts| mounts.iter().any(ours))
     };
     let error = match run {
         Ok(()) => {

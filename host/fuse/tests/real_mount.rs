@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -375,6 +376,26 @@ fn a_successor_with_the_device_number_of_its_predecessor_is_not_taken_for_it() {
         mounted = successor;
     }
     mounted.unmount().unwrap();
+}
+
+#[test]
+fn a_mount_that_ends_does_not_make_another_one_busy() {
+    const TIMES: usize = 50;
+    let fixture = Fixture::new();
+    let at = |place: &Path| {
+        let options = MountOptions::new(place);
+        mount(Arc::new(Memory::default()), fixture.runtime.handle().clone(), &options).unwrap()
+    };
+    for time in 0..TIMES {
+        // Nobody has been there before.
+        let place = |name| fixture.dir.path().join(format!("{name} {time}"));
+        at(&place("first")).unmount().unwrap();
+        // It may get the device number of the first one, whose end is still being looked at.
+        let second = at(&place("second"));
+        let unmounted = rustix::mount::unmount(&place("second"), rustix::mount::UnmountFlags::empty());
+        second.unmount().unwrap();
+        assert_eq!(unmounted, Ok(()), "time {time}");
+    }
 }
 
 #[test]
