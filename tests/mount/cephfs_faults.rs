@@ -208,7 +208,8 @@ fn a_failover_to_the_mds_that_stands_by() -> Result<()> {
             let before = active(cluster)?;
             cluster.run("ceph", &["mds", "fail", "0"])?;
             watched.gets_on(HELD_UP)?;
-            // Until it has learnt that it has failed, the old one may have answered that.
+            // Until it has learnt that it has failed, the old one may have answered that. It starts again by itself, and is at times
+            // the one that is chosen.
             wait_for("another MDS is active", HELD_UP, || (active(cluster).ok()? != before).then_some(()))
                 .with_context(|| format!("{before:?} has stayed what it was"))?;
             watched.gets_on(HELD_UP)?;

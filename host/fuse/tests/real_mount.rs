@@ -392,7 +392,7 @@ fn a_mount_that_ends_does_not_make_another_one_busy() {
         at(&place("first")).unmount().unwrap();
         // It may get the device number of the first one, whose end is still being looked at.
         let second = at(&place("second"));
-        let unmounted = rustix::mount::unmount(&place("second"), rustix::mount::UnmountFlags::empty());
+        let unmounted = rustix::mount::unmount(place("second"), rustix::mount::UnmountFlags::empty());
         second.unmount().unwrap();
         assert_eq!(unmounted, Ok(()), "time {time}");
     }

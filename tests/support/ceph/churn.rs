@@ -147,14 +147,18 @@ impl Churn {
         let used = self.at.borrow().clone();
         for path in used {
             let lost = fs::symlink_metadata(self.writes.join(&path)).is_err_and(|error| not_found(&error));
-            if lost
-                && let Some(judge) = &mut self.judge
-                && judge(&path).context("the third client")?.is_some()
-            {
+            if lost && let Some(Some(_)) = self.judged(&path)? {
                 return Ok(Some(path));
             }
         }
         Ok(None)
+    }
+
+    /// What the third client shows, if there is one.
+    fn judged(&mut self, path: &Path) -> Result<Option<Option<Entry>>> {
+        let Some(judge) = &mut self.judge else { return Ok(None) };
+        self.doing.now("a third client looks at", path);
+        Ok(Some(judge(path).context("the third client")?))
     }
 
     /// Something that this change had nothing to do with.
@@ -184,11 +188,7 @@ impl Churn {
                 return Ok(());
             }
             if !in_snapshots || start.elapsed() > SNAPSHOT_IS_KNOWN {
-                self.doing.now("a third client looks at", path);
-                let third = match self.judge.as_mut() {
-                    Some(judge) => Some(judge(path).context("the third client")?.map(comparable)),
-                    None => None,
-                };
+                let third = self.judged(path)?.map(|shown| shown.map(comparable));
                 if third.as_ref() == Some(&found) {
                     eprintln!("the writer is behind with {}, as a third client says", path.display());
                     return Ok(());

@@ -153,8 +153,12 @@ impl Inode {
         self.caps.issued().contains(needed) && !self.held_by_user().intersects(needed) && !self.lacks_inline()
     }
 
-    /// Whether these attributes can be answered without the MDS. Whoever wants extended attributes and nothing else wants their values.
+    /// Whether these attributes can be answered without the MDS. Whoever wants extended attributes and nothing else wants their values; whoever wants the recursive
+    /// statistics of a directory asks each time, since no capability covers them (`__ceph_getxattr` of the kernel's `fs/ceph/xattr.c`).
     pub(super) fn knows(&self, mask: Caps) -> bool {
+        if mask.intersects(Caps::RSTAT) && self.attributes.kind == Kind::Directory {
+            return false;
+        }
         let held = self.caps.held().contains(mask & Caps::ANY_SHARED);
         let without = !mask.intersects(Caps::XATTR_SHARED) || (self.let_go && mask != Caps::XATTR_SHARED);
         held && (self.attributes.xattrs.is_some() || without)

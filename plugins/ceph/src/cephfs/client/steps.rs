@@ -3,7 +3,6 @@
 use super::{Ask, FsClient, Step, Task, Vino};
 use crate::cephfs::answer::{Answer, Attributes, EntryRight, Kind};
 use crate::cephfs::error::{FsError, errno};
-use crate::cephfs::inode::Inode;
 use crate::mds::{Caps, FilePath, Op, Rank, open_flags};
 use crate::time::Now;
 use std::sync::Arc;
@@ -19,12 +18,6 @@ pub(super) struct Outcome {
     pub(super) result: i32,
     /// The inode that was asked about.
     pub(super) target: Option<Vino>,
-}
-
-/// Whether an inode has recursive statistics that change without a word: no capability covers them, and whoever wants them asks each time
-/// (`__ceph_getxattr` of the kernel's `fs/ceph/xattr.c`).
-fn changes_untold(vino: Vino, inode: &Inode) -> bool {
-    inode.attributes.kind == Kind::Directory && vino.is_head()
 }
 
 impl Ask {
@@ -128,13 +121,11 @@ impl FsClient {
 
     fn step_getattr(&mut self, vino: Vino, mask: Caps) -> Step {
         let asked = if vino.is_snapshots() { Vino::head(vino.ino) } else { vino };
+        // What lies below changes in the live directory only.
+        let mask = if vino.is_head() { mask } else { mask - Caps::RSTAT };
         self.table.touch(asked);
         match self.table.get(asked) {
-            Some(inode)
-                if inode.knows(mask) && !(changes_untold(vino, inode) && mask.intersects(Caps::RSTAT)) =>
-            {
-                Step::Done(self.attributes(vino))
-            }
+            Some(inode) if inode.knows(mask) => Step::Done(self.attributes(vino)),
             None if vino.is_frozen() => Step::Done(Err(FsError::Unknown("such inode in a snapshot"))),
             _ => Step::Ask(Ask::Getattr(asked, (mask & (Caps::ANY_SHARED | Caps::RSTAT)).0)),
         }
