@@ -58,6 +58,8 @@ pub(super) struct Inode {
     pub(super) used: u64,
     /// The MDS has told its extended attributes, which were let go of to save memory. It vouches for them all the same.
     let_go: bool,
+    /// A snapshot was made or removed here. That changes `ctime`, and an MDS takes no capability back for it.
+    doubted: bool,
     /// What [`stored`](Self::stored) was when the table looked.
     pub(super) weighed: usize,
 }
@@ -110,6 +112,7 @@ impl Inode {
             path: None,
             used: 0,
             let_go: false,
+            doubted: false,
             weighed: 0,
         }
     }
@@ -142,7 +145,8 @@ impl Inode {
 
     /// Whether the MDS vouches for all attributes, extended ones included, so that the user may keep them.
     pub(super) fn attributes_may_be_kept(&self) -> bool {
-        self.caps.issued().contains(Caps::ANY_SHARED)
+        !self.doubted
+            && self.caps.issued().contains(Caps::ANY_SHARED)
             && !self.held_by_user().intersects(Caps::ANY_SHARED)
             && (self.attributes.xattrs.is_some() || self.let_go)
     }
@@ -156,7 +160,7 @@ impl Inode {
     /// Whether these attributes can be answered without the MDS. Whoever wants extended attributes and nothing else wants their values; whoever wants the recursive
     /// statistics of a directory asks each time, since no capability covers them (`__ceph_getxattr` of the kernel's `fs/ceph/xattr.c`).
     pub(super) fn knows(&self, mask: Caps) -> bool {
-        if mask.intersects(Caps::RSTAT) && self.attributes.kind == Kind::Directory {
+        if self.doubted || (mask.intersects(Caps::RSTAT) && self.attributes.kind == Kind::Directory) {
             return false;
         }
         let held = self.caps.held().contains(mask & Caps::ANY_SHARED);
@@ -180,6 +184,11 @@ impl Inode {
     /// Whether the bytes of the file are with its metadata, but are not known.
     pub(super) fn lacks_inline(&self) -> bool {
         self.inline_version != InlineData::NONE && self.inline.is_none()
+    }
+
+    /// What is known of it is asked for once more.
+    pub(super) fn doubt(&mut self) {
+        self.doubted = true;
     }
 
     /// After a loss of the session nothing that comes is older than what is known.
@@ -228,6 +237,12 @@ impl Inode {
             // Something that is not held may have changed.
             a.ctime = a.ctime.max(stat.ctime);
             a.change_attr = a.change_attr.max(stat.change_attr);
+        }
+        // What is older than what is known was sent before.
+        if self.doubted && (newer || same) {
+            a.ctime = a.ctime.max(stat.ctime);
+            a.change_attr = a.change_attr.max(stat.change_attr);
+            self.doubted = false;
         }
         if takes(Caps::FILE_SHARED | Caps::FILE_RD) {
             a.layout = layout;

@@ -143,9 +143,18 @@ impl FsClient {
         self.settle(now);
     }
 
-    /// Snapshots came or went.
+    /// Snapshots came or went, which changes the times of the directories they are of.
     pub fn snapshots(&mut self, message: &SnapMessage) {
         self.realms.update(&message.trace);
+        for ino in message.trace.realms.iter().map(|realm| realm.ino).chain([message.split]) {
+            let vino = Vino::head(ino);
+            let Some(inode) = self.table.get_mut(vino) else { continue };
+            inode.doubt();
+            if inode.told.attributes {
+                // No right is lost with it.
+                self.tell(Invalid::Attributes(vino), None);
+            }
+        }
         match message.op {
             SnapOp::Split => {
                 for ino in &message.split_inos {

@@ -1,8 +1,11 @@
-//! What all below a directory amounts to is told by no capability: it is asked for, and what is told of it is not contradicted by what was kept.
+//! What no capability covers: what all below a directory amounts to, and that a snapshot was made of it. It is asked for, and what is told of it is not contradicted by
+//! what was kept.
 
 use super::{Command, FsClient};
 use crate::cephfs::{Answer, CallId, Done, FsConfig, Invalid, Vino};
-use crate::mds::{Caps, InodeStat, Op, Rank, Reply, ReplyCap, cap_flags, ino};
+use crate::mds::{
+    Caps, InodeStat, Op, Rank, Reply, ReplyCap, SnapMessage, SnapOp, SnapRealm, SnapTrace, cap_flags, ino,
+};
 use crate::time::Now;
 
 const R0: Rank = Rank(0);
@@ -97,5 +100,32 @@ fn an_answer_from_before_changes_nothing() {
         let [(number, _)] = asked(&mut client)[..] else { panic!("one question") };
         client.replied(number, R0, 2, told(version, bytes), at(2));
         assert_eq!(heard(&mut client), (vec![(call, 7)], forgets));
+    }
+}
+
+#[test]
+fn a_snapshot_changes_a_time_that_the_mds_vouches_for() {
+    let mut client = knowing();
+    let realm = SnapRealm { ino: DIRECTORY.ino, seq: 2, ..SnapRealm::default() };
+    let trace = SnapTrace { realms: vec![realm] };
+    let (split_inos, split_realms) = (Vec::new(), Vec::new());
+    client.snapshots(&SnapMessage { op: SnapOp::Create, split: 0, split_inos, split_realms, trace });
+    assert_eq!(heard(&mut client), (vec![], 1), "what was kept is to be forgotten");
+    // What an MDS says that has not heard of it yet is not the end of the matter.
+    for (version, seconds, asks) in [(0, 3, 1), (2, 9, 1), (2, 9, 0)] {
+        let call = client.getattr(DIRECTORY, Caps::ANY_SHARED, None, at(2));
+        let questions = asked(&mut client);
+        assert_eq!(questions.len(), asks, "version {version}");
+        for (number, _) in questions {
+            let mut reply = told(version, 0);
+            reply.target.as_mut().unwrap().ctime.seconds = seconds;
+            client.replied(number, R0, 2, reply, at(2));
+        }
+        let Some(Done::Call { id, result: Ok(Answer::Attributes(attributes, rights)) }) = client.poll_done()
+        else {
+            panic!("an answer")
+        };
+        assert_eq!((id, rights.attributes), (call, version == 2), "to be kept once it is known");
+        assert_eq!(attributes.ctime.seconds, if version == 2 { 9 } else { 0 });
     }
 }
