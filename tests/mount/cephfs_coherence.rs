@@ -156,9 +156,7 @@ impl Scene {
         let Err(differs) = same_as(&writers) else { return Ok(()) };
         same_as(&third.path("churn")).with_context(|| format!("and the writer's:\n{differs:#}"))
     }
-}
 
-impl Scene {
     /// A snapshot changes the time of its directory, and no MDS takes back for it what clients hold: the writer itself may show the old one.
     fn a_snapshot_changes_its_directory(&self) -> Result<()> {
         let changed = |path: &Path| path.metadata().map(|known| (known.ctime(), known.ctime_nsec()));

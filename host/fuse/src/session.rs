@@ -222,9 +222,9 @@ fn begin(
     let takes_pages = options.store_pages && unanswered.is_some();
     fs.mounted(kernel.port(takes_pages, options.keep_names && agreed.has_epochs, leaving.clone()));
     let (tell, ended) = watch::channel(None);
-    let own = (device.clone(), target.to_owned());
+    let (own, place) = (device.clone(), target.to_owned());
     std::thread::Builder::new().name("fuse-session".to_owned()).spawn(move || {
-        let outcome = how_it_ended(session.run(), &own.0, &own.1, unanswered);
+        let outcome = how_it_ended(session.run(), &own, &place, unanswered);
         kernel.end();
         // Nobody may be listening any more.
         let _ = tell.send(Some(outcome));

@@ -158,7 +158,7 @@ impl Inode {
     }
 
     /// Whether these attributes can be answered without the MDS. Whoever wants extended attributes and nothing else wants their values; whoever wants the recursive
-    /// statistics of a directory asks each time, since no capability covers them (`__ceph_getxattr` of the kernel's `fs/ceph/xattr.c`).
+    /// statistics of a directory asks each time, since no capability covers them (`__ceph_getxattr` of the kernel's `fs/ceph/xattr.c`). So does everybody after a snapshot, once.
     pub(super) fn knows(&self, mask: Caps) -> bool {
         if self.doubted || (mask.intersects(Caps::RSTAT) && self.attributes.kind == Kind::Directory) {
             return false;
@@ -233,16 +233,10 @@ impl Inode {
             a.ctime = stat.ctime;
             // It only grows; what is told may have been overtaken.
             a.change_attr = if first { stat.change_attr } else { a.change_attr.max(stat.change_attr) };
-        } else if newer && !elsewhere.contains(Caps::ANY_SHARED) {
-            // Something that is not held may have changed.
+        } else if (newer && !elsewhere.contains(Caps::ANY_SHARED)) || (self.doubted && (newer || same)) {
+            // Something that is not held may have changed, or what is held has in spite of it.
             a.ctime = a.ctime.max(stat.ctime);
             a.change_attr = a.change_attr.max(stat.change_attr);
-        }
-        // What is older than what is known was sent before.
-        if self.doubted && (newer || same) {
-            a.ctime = a.ctime.max(stat.ctime);
-            a.change_attr = a.change_attr.max(stat.change_attr);
-            self.doubted = false;
         }
         if takes(Caps::FILE_SHARED | Caps::FILE_RD) {
             a.layout = layout;
@@ -253,6 +247,7 @@ impl Inode {
         }
         self.take_xattrs(stat.xattr_version, &stat.xattrs);
         if newer || same {
+            self.doubted = false;
             self.take_directory(&stat);
         }
         self.take_inline(stat.inline);
