@@ -10,8 +10,8 @@ from clients import TARGET, WASMOUNT
 TITLE = "CephFS"
 PLUGIN = os.path.join(TARGET, "plugins/cephfs.wasm")
 PROGRAMS = {"wasmount": WASMOUNT, "ceph-fuse": "ceph-fuse"}
-# What wasmount may use in all, beside itself.
-MEMORY_MIB = 256
+# What wasmount may use in all, beside itself: as by default, where no cgroup says less.
+MEMORY_MIB = 512
 # The process itself, beside that.
 PROCESS_MIB = 64
 # Shell commands over the mount, what `wc -l` or `wc -c` must say in the end, and how many files that are.

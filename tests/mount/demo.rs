@@ -7,7 +7,7 @@ use anyhow::Result;
 use rustix::process::Signal;
 use wasmount_tests::bounded::SOON;
 use wasmount_tests::paths::repository;
-use wasmount_tests::process::Process;
+use wasmount_tests::process::{Process, processes_that_name};
 
 const BOUND: Duration = Duration::from_secs(120);
 
@@ -23,10 +23,7 @@ fn nothing_is_left(scratch: &Path) -> Result<()> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
     assert!(!mounts.contains(&text), "a mount is left");
     assert_eq!(std::fs::read_dir(scratch)?.count(), 0, "files are left");
-    for process in std::fs::read_dir("/proc")? {
-        let arguments = std::fs::read(process?.path().join("cmdline")).unwrap_or_default();
-        assert!(!String::from_utf8_lossy(&arguments).contains(&text), "a process is left");
-    }
+    assert_eq!(processes_that_name(scratch), [], "a process is left");
     Ok(())
 }
 

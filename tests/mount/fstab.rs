@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use wasmount_tests::bounded::{SOON, names, read, wait_for, within};
 use wasmount_tests::minio::Minio;
 use wasmount_tests::paths;
-use wasmount_tests::process::Process;
+use wasmount_tests::process::{Process, processes_that_name};
 
 /// Exit codes of mount(8).
 const USAGE: i32 = 1;
@@ -162,22 +162,6 @@ fn mount_by_hand_in_both_spellings() -> Result<()> {
     Ok(())
 }
 
-/// Command lines of all processes that name the directory.
-fn command_lines(directory: &Path) -> Result<Vec<Vec<String>>> {
-    let directory = directory.to_str().context("UTF-8")?;
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc")? {
-        // What ends meanwhile has none.
-        let Ok(line) = std::fs::read(entry?.path().join("cmdline")) else { continue };
-        let words: Vec<String> =
-            line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
-        if words.iter().any(|word| word.contains(directory)) {
-            found.push(words);
-        }
-    }
-    Ok(found)
-}
-
 #[test]
 fn secrets_are_on_no_command_line_while_it_is_mounted() -> Result<()> {
     let (minio, space) = (server()?, Namespace::new()?);
@@ -188,7 +172,8 @@ fn secrets_are_on_no_command_line_while_it_is_mounted() -> Result<()> {
     let mounted = space.run("mount", &["-t", "fuse.wasmount", "s3://bucket", target, "-o", &options])?;
     ensure!(mounted.status.success(), "{}", text(&mounted));
     assert_eq!(names(space.inside(&mnt))??, ["dir"], "the secret has arrived");
-    assert_eq!(command_lines(&mnt)?, [["wasmount", "background", target, ""]]);
+    let lines: Vec<_> = processes_that_name(&mnt).into_iter().map(|(_, words)| words).collect();
+    assert_eq!(lines, [["wasmount", "background", target]]);
     assert!(!space.table()?.concat().contains("minioadmin"));
     ensure!(space.run("umount", &[target])?.status.success());
 

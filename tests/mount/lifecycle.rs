@@ -1,6 +1,6 @@
 //! Starting, stopping, and what the kernel's table says in between.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use wasmount_tests::bounded::{SOON, names, wait_for};
 use wasmount_tests::config::FluidFiles;
@@ -28,6 +28,29 @@ fn sigterm_unmounts_even_while_the_mount_is_in_use() -> Result<()> {
     assert!(mount.terminate()?.success());
     assert!(mountinfo::at(&files.target())?.is_empty());
     drop(held);
+    Ok(())
+}
+
+#[test]
+fn threads_of_plugins_do_not_interrupt_others_and_those_that_answer_the_kernel_do_not_wait() -> Result<()> {
+    // `SCHED_OTHER` and `SCHED_BATCH` of sched(7).
+    const POLICIES: [(&str, &str); 3] = [("fuser", "0"), ("wasmount-guest", "3"), ("wasmount", "3")];
+    let files = FluidFiles::new()?;
+    let mount = Launch::run(&files)?.start()?;
+    let process = mount.process.id().to_string();
+    let mut seen = [0; POLICIES.len()];
+    for task in std::fs::read_dir(format!("/proc/{process}/task"))? {
+        let stat = std::fs::read_to_string(task?.path().join("stat"))?;
+        let (id, rest) = stat.split_once(" (").context("stat")?;
+        let (name, rest) = rest.rsplit_once(") ").context("stat")?;
+        // The first thread only waits.
+        let of = POLICIES.iter().position(|(thread, _)| name.starts_with(thread) && id != process);
+        let Some(of) = of.filter(|of| *of < 2 || name == "wasmount") else { continue };
+        // Field 41 of proc_pid_stat(5); `rest` begins with the third.
+        ensure!(rest.split(' ').nth(38) == Some(POLICIES[of].1), "{name}: {rest}");
+        seen[of] += 1;
+    }
+    assert!(seen.iter().all(|threads| *threads > 0), "{seen:?}");
     Ok(())
 }
 

@@ -3,7 +3,13 @@
 //! Never further than he has come in order, and never more than twice as many files as were opened in the end. Several may go through one directory at a time, each
 //! through a part of it, or together.
 
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+/// Directories whose readers are remembered.
+const DIRECTORIES: usize = 256;
 
 /// Those who go through one directory at a time.
 const RUNS: usize = 16;
@@ -19,6 +25,30 @@ pub(crate) struct Reach {
     pub(crate) sure: usize,
     /// Files beyond the furthest one that was opened, at most.
     pub(crate) most: usize,
+}
+
+/// All who go through the entries of directories.
+#[derive(Debug)]
+pub(crate) struct Walks<K> {
+    runs: Mutex<HashMap<K, Runs>>,
+}
+
+impl<K> Default for Walks<K> {
+    fn default() -> Self {
+        Self { runs: Mutex::default() }
+    }
+}
+
+impl<K: Eq + Hash> Walks<K> {
+    /// Takes note that the entry at this place of a directory was opened, and says which places to expect next, if any.
+    pub(crate) fn opened(&self, directory: K, place: usize, reach: Reach) -> Range<usize> {
+        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        if runs.len() >= DIRECTORIES {
+            // Whoever is still going through one of them is sure again after a few entries.
+            runs.clear();
+        }
+        runs.entry(directory).or_default().opened(place, reach)
+    }
 }
 
 /// All who go through the files of a directory, by their places in its listing.

@@ -3,9 +3,11 @@
 mod harness;
 
 use harness::{cat, ctx, list, mount, stat};
+use std::sync::Arc;
 use std::time::Duration;
 use wasmount_core::FileSystem;
 use wasmount_core::fs::ReadRequest;
+use wasmount_core::mounts::MountTable;
 use wasmount_core::objects::{Consistency, ObjectFsConfig};
 use wasmount_core::read::ReadConfig;
 use wasmount_core::testing::{MemoryOptions, MemoryStore, Requests};
@@ -29,6 +31,89 @@ async fn many_small_files_cost_one_get_each_and_a_few_lists() {
     assert_eq!((requests.get, requests.head), (2000, 0));
     // Three probes and a listing for each directory and the root.
     assert!(requests.list <= 4 * 21, "{requests:?}");
+}
+
+/// A store with so many directories of so many small files, and a mount of it.
+fn directories(count: usize, files: usize, options: MemoryOptions) -> (Arc<MemoryStore>, Arc<MountTable>) {
+    let store = MemoryStore::new(options);
+    for dir in 0..count {
+        for file in 0..files {
+            store.put(&format!("d{dir:02}/f{file:02}"), "x");
+        }
+    }
+    let fs = mount(&store, ObjectFsConfig::default(), ReadConfig::default());
+    (store, fs)
+}
+
+/// How many entries `ls` shows.
+async fn entries(fs: &MountTable, dir: &str) -> usize {
+    let ino = stat(fs, dir).await.unwrap().attr.ino;
+    list(fs, ino, 100, true).await.unwrap().len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_worth_listing_in_one_directory_is_in_those_beside_it() {
+    const COUNT: usize = 20;
+    // One after the other, and in no order.
+    for step in [1, 7] {
+        let (store, fs) = directories(COUNT, 10, MemoryOptions::default());
+        for turn in 0..COUNT {
+            for file in 0..10 {
+                stat(&fs, &format!("d{:02}/f{file:02}", turn * step % COUNT)).await.unwrap();
+            }
+        }
+        // A listing for each and for the root, and three probes in the root and in one directory of five.
+        let lists = store.take_requests().list;
+        assert!(lists <= 1 + COUNT + 3 * (1 + COUNT / 5), "{lists} with step {step}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn directories_are_listed_for_a_name_only_where_that_was_worth_it() {
+    let (store, fs) = directories(40, 3, MemoryOptions::default());
+    for dir in 0..40 {
+        stat(&fs, &format!("d{dir:02}/f00")).await.unwrap();
+    }
+    // The root: three probes and a listing.
+    assert_eq!(store.take_requests().list, 4 + 40, "one name each");
+
+    let mut pages_of_four = MemoryOptions::default();
+    pages_of_four.listing.page = 4;
+    let (store, fs) = directories(10, 50, pages_of_four);
+    for dir in 0..10 {
+        stat(&fs, &format!("d{dir:02}/f00")).await.unwrap();
+        stat(&fs, &format!("d{dir:02}/f01")).await.unwrap();
+    }
+    store.take_requests();
+    for file in 0..10 {
+        stat(&fs, &format!("d00/f{file:02}")).await.unwrap();
+    }
+    let first = store.take_requests().list;
+    assert!(first >= 50 / 4, "the first is listed: {first}");
+    for dir in ["d01", "d02"] {
+        assert_eq!(entries(&fs, dir).await, 50);
+    }
+    assert_eq!(store.take_requests().list, 2 * 13, "long ones are not listed before they are wanted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_goes_through_directories_does_not_wait_for_each() {
+    let slow = MemoryOptions { request_delay: Duration::from_secs(1), ..MemoryOptions::default() };
+    let (store, fs) = directories(20, 5, slow);
+    let begin = tokio::time::Instant::now();
+    assert_eq!(entries(&fs, "").await, 20);
+    for dir in 0..20 {
+        assert_eq!(entries(&fs, &format!("d{dir:02}")).await, 5);
+    }
+    assert_eq!(store.take_requests().list, 21);
+    assert!(begin.elapsed() < Duration::from_secs(12), "{:?}", begin.elapsed());
+    // Who stops has caused little that nobody wanted.
+    let (store, fs) = directories(20, 5, MemoryOptions::default());
+    for dir in ["", "d00", "d01", "d02"] {
+        entries(&fs, dir).await;
+    }
+    let lists = store.take_requests().list;
+    assert!((4..=4 + 4).contains(&lists), "{lists}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,6 +18,8 @@ pub struct MountOptions {
     /// Threads that read requests from the kernel; at least 1. Each also sends the answers that memory can give. One more
     /// than is busy costs: for a single reader of small files on two cores, two took half as much CPU again as one.
     pub threads: usize,
+    /// Called on the thread that starts them: they inherit how the kernel schedules it.
+    pub thread_start: fn(),
     /// Deadline of each request. Shorter where the operator makes the kernel less patient than twice this.
     pub request_timeout: Duration,
     /// Kernel read-ahead in KiB, set after mounting; the kernel's own default is 128.
@@ -49,6 +51,7 @@ impl MountOptions {
             source: "wasmount".to_owned(),
             subtype: "wasmount".to_owned(),
             threads: std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2).clamp(1, 8),
+            thread_start: || {},
             request_timeout: Duration::from_secs(60),
             read_ahead_kib: 1024,
             passthrough: true,

@@ -222,8 +222,9 @@ fn begin(
     let takes_pages = options.store_pages && unanswered.is_some();
     fs.mounted(kernel.port(takes_pages, options.keep_names && agreed.has_epochs, leaving.clone()));
     let (tell, ended) = watch::channel(None);
-    let (own, place) = (device.clone(), target.to_owned());
+    let (own, place, start) = (device.clone(), target.to_owned(), options.thread_start);
     std::thread::Builder::new().name("fuse-session".to_owned()).spawn(move || {
+        start();
         let outcome = how_it_ended(session.run(), &own, &place, unanswered);
         kernel.end();
         // Nobody may be listening any more.

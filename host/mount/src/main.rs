@@ -14,6 +14,7 @@ mod live;
 mod logging;
 mod memory;
 mod plugins;
+mod scheduling;
 mod show;
 mod supervise;
 mod telemetry;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(limits::workers())
         .thread_name("wasmount")
+        .on_thread_start(scheduling::wake_up_quietly)
         .enable_all()
         .build()
         .map_err(anyhow::Error::from)

@@ -6,6 +6,7 @@
 //! that a spinning one takes its time from others of its kind, not from FUSE, the network or this host's own work; the part
 //! of that work that watches over guests runs on a third, small runtime.
 
+use crate::host::PluginHostConfig;
 use crate::instance::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -120,21 +121,23 @@ fn failed(what: &str, error: impl std::fmt::Display) -> Error {
 
 impl Machine {
     /// Starts the threads.
-    pub(crate) fn start(guest_threads: usize, count_fuel: bool) -> Result<Self, Error> {
+    pub(crate) fn start(host: &PluginHostConfig) -> Result<Self, Error> {
+        let count_fuel = host.count_fuel;
         let mut config = Config::new();
         config.wasm_component_model(true).wasm_component_model_async(true).epoch_interruption(true);
         config.consume_fuel(count_fuel);
         let engine = Engine::new(&config).map_err(|e| failed("the WebAssembly engine does not start", e))?;
-        let runtime = |name: &'static str, threads: usize| {
+        let runtime = |name: &'static str, threads: usize, on_start: fn()| {
             Builder::new_multi_thread()
                 .worker_threads(threads.max(1))
                 .thread_name(name)
+                .on_thread_start(on_start)
                 .enable_all()
                 .build()
                 .map_err(|e| failed("threads for plugins cannot be started", e))
         };
-        let guests = runtime("wasmount-guest", guest_threads)?;
-        let control = runtime("wasmount-plugin", 1)?;
+        let guests = runtime("wasmount-guest", host.guest_threads, host.guest_thread_start)?;
+        let control = runtime("wasmount-plugin", 1, || {})?;
         let ticker = Arc::<Ticker>::default();
         let (clock, epochs) = (ticker.clone(), engine.clone());
         let ticking = std::thread::Builder::new()

@@ -26,6 +26,8 @@ pub struct PluginHostConfig {
     /// Threads for guests that are described, and for those that do not give other threads back soon enough; all others run
     /// where their mount's sockets are. 2 by default.
     pub guest_threads: usize,
+    /// Called on each of them when it starts.
+    pub guest_thread_start: fn(),
     /// Limits of each instance.
     pub limits: Limits,
     /// Where compiled plugins are kept: a directory that only this user can write. `None`: each start compiles.
@@ -45,6 +47,7 @@ impl Default for PluginHostConfig {
     fn default() -> Self {
         Self {
             guest_threads: 2,
+            guest_thread_start: || {},
             limits: Limits::default(),
             aot_dir: None,
             guest_memory: 1 << 30,
@@ -129,7 +132,7 @@ impl PluginHost {
     /// `invalid`: the directory for compiled plugins is not safe; `other`: threads cannot be started.
     pub fn new(config: PluginHostConfig) -> Result<Self, Error> {
         let aot = config.aot_dir.as_deref().map(AotCache::open).transpose()?;
-        let machine = Arc::new(Machine::start(config.guest_threads, config.count_fuel)?);
+        let machine = Arc::new(Machine::start(&config)?);
         let mut linker = Linker::new(&machine.engine);
         imports::link(&mut linker).map_err(|e| {
             Error::new(

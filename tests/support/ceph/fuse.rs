@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::mount::{UnmountFlags, unmount};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 
 use super::{Cluster, script_path};
 use crate::bounded::{SOON, wait_for};
 use crate::mountinfo;
-use crate::process::{Log, Process};
+use crate::process::{Log, Process, processes_that_name};
 
 /// A running `ceph-fuse`, as `client.admin`. Dropping it unmounts and ends it.
 #[derive(Debug)]
@@ -86,14 +86,8 @@ fn mounted(id: u32, mount_point: &Path) -> Option<PathBuf> {
 /// Ends the programs that ceph-fuse has started to have its mount looked at anew (`mount -o remount`): they have inherited its end of the mount, so after it was killed
 /// each would wait for ever for an answer that only its own end could make an error.
 fn end_remounts(mount_point: &Path) {
-    let pids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    for pid in pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
-        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let command = String::from_utf8_lossy(&command);
-        if command.contains("remount")
-            && command.contains(&*mount_point.to_string_lossy())
-            && let Some(pid) = Pid::from_raw(pid)
-        {
+    for (pid, command) in processes_that_name(mount_point) {
+        if command.iter().any(|word| word.contains("remount")) {
             // Gone already is as well.
             let _ = kill_process(pid, Signal::KILL);
         }

@@ -7,19 +7,8 @@ use super::table::MountTable;
 use super::volume::Volume;
 use crate::inode::FileVersion;
 use crate::objects::{Child, ObjectFs, join};
-use crate::walk::Runs;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use wasmount_types::Name;
-
-/// Directories whose readers are remembered.
-const DIRECTORIES: usize = 256;
-
-/// Who goes through which directory.
-#[derive(Default)]
-pub(super) struct Siblings {
-    runs: Mutex<HashMap<(usize, Arc<str>), Runs>>,
-}
 
 impl MountTable {
     /// A file of the directory was opened: fetches what will be opened next.
@@ -31,14 +20,7 @@ impl MountTable {
         let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
         let Ok(name) = Name::new(name.as_bytes()) else { return };
         let Some((listing, place)) = fs.place(dir, &name) else { return };
-        let places = {
-            let mut runs = self.siblings.runs.lock().unwrap_or_else(PoisonError::into_inner);
-            if runs.len() >= DIRECTORIES {
-                // Whoever is still going through one of them is sure again after a few files.
-                runs.clear();
-            }
-            runs.entry((mount, dir.into())).or_default().opened(place, config.reach())
-        };
+        let places = self.walks.opened((mount, dir.into()), place, config.reach());
         let files = listing.settled(places).into_iter().filter_map(|(name, child)| match &child {
             Child::File(version) => Some(((name, version.clone(), child.clone()), version.size)),
             _ => None,

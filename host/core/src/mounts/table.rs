@@ -6,7 +6,6 @@ use super::directories::OpenDirectory;
 use super::files::Open;
 use super::opener::Mount;
 use super::shape::Shape;
-use super::siblings::Siblings;
 use super::tree::{self, Directory, ROOT};
 use super::volume::{Opened, Volume};
 use crate::fs::{Entry, FsStats};
@@ -16,6 +15,7 @@ use crate::mounts::opener::State;
 use crate::objects::Child;
 use crate::ports::{Clock, Spawn, StateLog};
 use crate::read::{ReadStats, Reading};
+use crate::walk::Walks;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use wasmount_types::{Attr, Error, FileKind, Ino, NAME_MAX, Timestamp};
@@ -42,7 +42,8 @@ pub struct MountTable {
     pub(super) files: HandleTable<Open>,
     pub(super) directories: HandleTable<OpenDirectory>,
     pub(super) reading: Arc<Reading>,
-    pub(super) siblings: Siblings,
+    /// Who goes through the small files of which directory of which mount.
+    pub(super) walks: Walks<(usize, Arc<str>)>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) spawn: Arc<dyn Spawn>,
     pub(super) request_timeout: Duration,
@@ -82,7 +83,7 @@ impl MountTable {
             directories: HandleTable::directories(state_log),
             started: clock.wall().into(),
             reading: Reading::new(config.read, config.cache, clock.clone(), spawn.clone()),
-            siblings: Siblings::default(),
+            walks: Walks::default(),
             clock,
             spawn,
             request_timeout: config.request_timeout,

@@ -60,7 +60,7 @@ impl ObjectFs {
     }
 
     /// Takes note that `file` is not what `path` stands for any more: a read or an open has met another version.
-    pub fn suspect(&self, path: &str, file: &FileVersion) {
+    pub fn suspect(self: &Arc<Self>, path: &str, file: &FileVersion) {
         let (dir, name) = split(path);
         let remembered = Name::new(name.as_bytes()).ok().and_then(|name| self.remembered(dir, &name, path));
         match remembered.flatten().map(|listed| listed.child) {

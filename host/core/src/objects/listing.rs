@@ -8,6 +8,7 @@ use super::names::{Segment, segment};
 use crate::inode::FileVersion;
 use crate::ports::ListPage;
 use indexmap::IndexMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::watch;
@@ -102,6 +103,8 @@ pub struct Listing {
     ordered: bool,
     /// When its first page was asked for.
     pub(crate) started: Instant,
+    /// Somebody has wanted to know what is in it.
+    wanted: AtomicBool,
     state: Mutex<State>,
     changed: watch::Sender<()>,
 }
@@ -117,7 +120,13 @@ impl Listing {
             bytes: 0,
             status: Status::Loading,
         };
-        Self { prefix, ordered, started, state: Mutex::new(state), changed: watch::Sender::new(()) }
+        let changed = watch::Sender::new(());
+        Self { prefix, ordered, started, wanted: AtomicBool::new(false), state: Mutex::new(state), changed }
+    }
+
+    /// Somebody wants to know what is in it: whether that is the first time.
+    pub(super) fn is_wanted_first(&self) -> bool {
+        !self.wanted.load(Ordering::Relaxed) && !self.wanted.swap(true, Ordering::Relaxed)
     }
 
     /// Adds a page that was asked for at `at`.

@@ -31,8 +31,12 @@ impl ObjectFs {
     }
 
     /// The newest answer in memory, if it still holds; `Some(None)`: there is nothing.
-    pub(super) fn remembered(&self, dir: &str, name: &Name, path: &str) -> Option<Option<Listed>> {
-        let from_listing = match self.listings.get(dir).map(|listing| listing.peek(name)) {
+    pub(super) fn remembered(self: &Arc<Self>, dir: &str, name: &Name, path: &str) -> Option<Option<Listed>> {
+        let listing = self.listings.get(dir);
+        if listing.as_ref().is_some_and(|listing| listing.is_wanted_first()) {
+            self.entered(dir);
+        }
+        let from_listing = match listing.map(|listing| listing.peek(name)) {
             Some(Seen::Found(listed)) => Some((Known::Found(listed.child), listed.at)),
             Some(Seen::Absent(at)) => Some((Known::Absent, at)),
             _ => None,

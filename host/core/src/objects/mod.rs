@@ -3,11 +3,12 @@
 //! Directories are what keys have in common up to a slash. What is in them is learned in three ways, each cheaper per
 //! name than the one before: a *probe* of one name (one LIST), the *listing* of a whole directory (one LIST per page,
 //! shared by everybody who waits for it), and memory. After a few probes in one directory its listing is loaded in the
-//! background, so that a walk through many small files costs a few LISTs and one GET each. The newest answer wins, and
-//! each holds for a time (`attr-ttl`, `negative-ttl`) counted from when the question was *sent*.
+//! background, so that a walk through many small files costs a few LISTs and one GET each; where that was so in directories
+//! beside it, at once, and where they are gone through in order, before anybody asks. The newest answer wins, and each holds for a time (`attr-ttl`, `negative-ttl`) counted from when the question was *sent*.
 //!
 //! The rules for keys that are no paths are in `SEMANTICS.md`, which a test executes.
 
+mod ahead;
 mod config;
 mod content;
 mod current;
@@ -32,6 +33,7 @@ pub(crate) use names::join;
 use crate::context::MountContext;
 use crate::ports::{CacheIdentity, Clock, ObjectCapabilities, ObjectStore, Spawn};
 use crate::read::Source;
+use crate::walk::Walks;
 use content::ObjectContent;
 use listings::Listings;
 use misses::Misses;
@@ -58,6 +60,7 @@ pub struct ObjectFs {
     listings: Listings,
     known: KnownNames,
     misses: Misses,
+    walks: Walks<Arc<str>>,
     probes: Flights<Option<Listed>>,
     reported: Mutex<HashSet<Arc<str>>>,
 }
@@ -75,6 +78,7 @@ impl ObjectFs {
             listings: Listings::new(config.listing_entries),
             known: KnownNames::new(config.attr_ttl),
             misses: Misses::new(config.attr_ttl),
+            walks: Walks::default(),
             probes: Flights::new(),
             reported: Mutex::default(),
             config,
@@ -101,6 +105,15 @@ impl ObjectFs {
 
     /// The content of a directory, being loaded or younger than `attr-ttl`.
     pub fn list(self: &Arc<Self>, dir: &str) -> Arc<Listing> {
+        let listing = self.load(dir);
+        if listing.is_wanted_first() {
+            self.entered(dir);
+        }
+        listing
+    }
+
+    /// The listing of a directory, which nobody may want yet.
+    fn load(self: &Arc<Self>, dir: &str) -> Arc<Listing> {
         let (now, prefix) = (self.clock.now(), prefix_of(dir));
         let (listing, new) = self.listings.get_or_start(dir, now, self.config.attr_ttl, || {
             Listing::new(prefix.clone(), self.caps.listing.ordered, now)
@@ -142,7 +155,7 @@ impl ObjectFs {
     /// Says once per directory that objects in it have no name.
     fn report_hidden(&self, dir: &Arc<str>, listing: &Listing) {
         let (_, _, hidden, pages) = listing.totals();
-        self.misses.set_size(dir, pages);
+        self.misses.set_size(dir, pages, self.clock.now());
         if hidden == listing::Hidden::default() {
             return;
         }

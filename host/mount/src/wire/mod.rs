@@ -10,6 +10,7 @@ use crate::config::host_volumes::Reserved;
 use crate::config::raw::RawConfig;
 use crate::config::sources::Shared;
 use crate::live::{ConfigStatus, Inputs, Live};
+use crate::scheduling;
 use crate::supervise::{self, Signals};
 use crate::telemetry::Parts;
 use crate::userns;
@@ -156,6 +157,7 @@ async fn prepare(plan: Plan, args: CommonArgs) -> anyhow::Result<Prepared> {
     let fs: Arc<dyn FileSystem> = Arc::new(ControlFs::new(table.clone(), uid, files));
 
     let mut options = MountOptions::new(plan.target);
+    options.thread_start = scheduling::wake_up_at_once;
     options.subtype.clone_from(&process.args.subtype);
     if let Some(background) = plan.background {
         options.source = background.source;

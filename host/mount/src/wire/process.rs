@@ -6,7 +6,7 @@ use crate::disk_cache::{self, Labelled};
 use crate::failing::FailingSource;
 use crate::memory::Memory;
 use crate::plugins::load::Loaded;
-use crate::{dirs, logging};
+use crate::{dirs, logging, scheduling};
 use anyhow::Context;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -142,6 +142,7 @@ fn plugin_host(args: &CommonArgs, memory: Memory) -> anyhow::Result<Arc<PluginHo
             reveal,
             limits,
             guest_memory,
+            guest_thread_start: scheduling::wake_up_quietly,
             ..PluginHostConfig::default()
         })
         .map(Arc::new)

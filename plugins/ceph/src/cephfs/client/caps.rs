@@ -151,8 +151,7 @@ impl FsClient {
             let Some(inode) = self.table.get_mut(vino) else { continue };
             inode.doubt();
             if inode.told.attributes {
-                // No right is lost with it.
-                self.tell(Invalid::Attributes(vino), None);
+                self.attributes_are_old(vino);
             }
         }
         match message.op {

@@ -21,8 +21,6 @@ mod read;
 mod recall;
 #[cfg(test)]
 mod recall_tests;
-#[cfg(test)]
-mod recursive_tests;
 mod replies;
 mod rights;
 mod sessions;
@@ -30,6 +28,8 @@ mod steps;
 mod trim;
 #[cfg(test)]
 mod trim_tests;
+#[cfg(test)]
+mod uncovered_tests;
 #[cfg(test)]
 mod wanted_tests;
 

@@ -2,7 +2,7 @@
 
 use super::steps::Outcome;
 use super::{Ask, CallId, FsClient, InFlight, Step, Task, Vino, Waits};
-use crate::cephfs::answer::{Invalid, Kind};
+use crate::cephfs::answer::Kind;
 use crate::cephfs::cap::Issue;
 use crate::cephfs::directory::{Dentry, Lease};
 use crate::cephfs::error::FsError;
@@ -194,7 +194,6 @@ impl FsClient {
         if inode.attributes.nlink == 0 && vino.is_head() {
             self.unlinked.insert(vino);
         }
-        // No right is lost with it: what was told is not taken back, only not repeated.
         let size_is_old = inode.told.attributes && inode.attributes.recursive.bytes != size_before;
         let mut forgotten = Vec::new();
         if let Some(directory) = inode.directory.as_mut() {
@@ -205,7 +204,7 @@ impl FsClient {
             self.unlink_back(vino, &name, &dentry);
         }
         if size_is_old {
-            self.tell(Invalid::Attributes(vino), None);
+            self.attributes_are_old(vino);
         }
         self.table.weigh(vino);
         self.changed(vino, before);

@@ -244,6 +244,11 @@ impl FsClient {
         self.tokens.entry(token).or_default().extend(hold);
     }
 
+    /// Attributes that the user was told have changed in something that no capability covers: no right is lost, so nobody waits until they are forgotten.
+    pub(super) fn attributes_are_old(&mut self, vino: Vino) {
+        self.tell(Invalid::Attributes(vino), None);
+    }
+
     /// The user must forget everything. Nobody waits for it: the rights are gone already.
     pub(super) fn tell_everything(&mut self) {
         for inode in self.table.iter_mut() {
