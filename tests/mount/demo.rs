@@ -23,7 +23,7 @@ fn nothing_is_left(scratch: &Path) -> Result<()> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
     assert!(!mounts.contains(&text), "a mount is left");
     assert_eq!(std::fs::read_dir(scratch)?.count(), 0, "files are left");
-    assert_eq!(processes_that_name(scratch), [], "a process is left");
+    assert_eq!(processes_that_name(scratch)?, [], "a process is left");
     Ok(())
 }
 

@@ -43,9 +43,10 @@ fn threads_of_plugins_do_not_interrupt_others_and_those_that_answer_the_kernel_d
         let stat = std::fs::read_to_string(task?.path().join("stat"))?;
         let (id, rest) = stat.split_once(" (").context("stat")?;
         let (name, rest) = rest.rsplit_once(") ").context("stat")?;
+        let name = name.trim_end_matches(|last: char| last == '-' || last.is_ascii_digit());
         // The first thread only waits.
-        let of = POLICIES.iter().position(|(thread, _)| name.starts_with(thread) && id != process);
-        let Some(of) = of.filter(|of| *of < 2 || name == "wasmount") else { continue };
+        let of = POLICIES.iter().position(|(thread, _)| *thread == name && id != process);
+        let Some(of) = of else { continue };
         // Field 41 of proc_pid_stat(5); `rest` begins with the third.
         ensure!(rest.split(' ').nth(38) == Some(POLICIES[of].1), "{name}: {rest}");
         seen[of] += 1;

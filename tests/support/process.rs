@@ -10,17 +10,21 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Ids and command lines of all processes that name this path, or one below it.
-pub fn processes_that_name(path: &Path) -> Vec<(Pid, Vec<String>)> {
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub fn processes_that_name(path: &Path) -> Result<Vec<(Pid, Vec<String>)>> {
     let named = path.to_string_lossy();
     let found = |entry: std::fs::DirEntry| {
         let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
         // What ends meanwhile has none.
         let line = std::fs::read(entry.path().join("cmdline")).ok()?;
         let line = String::from_utf8_lossy(&line);
-        let words: Vec<_> = line.trim_end_matches('\0').split('\0').map(str::to_owned).collect();
+        // Each word ends with a NUL, an empty one too.
+        let words: Vec<_> = line.split_terminator('\0').map(str::to_owned).collect();
         words.iter().any(|word| word.contains(&*named)).then_some((pid, words))
     };
-    std::fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(found).collect()
+    Ok(std::fs::read_dir("/proc")?.flatten().filter_map(found).collect())
 }
 
 /// Everything a process has written to its standard output and standard error so far.

@@ -86,7 +86,7 @@ fn mounted(id: u32, mount_point: &Path) -> Option<PathBuf> {
 /// Ends the programs that ceph-fuse has started to have its mount looked at anew (`mount -o remount`): they have inherited its end of the mount, so after it was killed
 /// each would wait for ever for an answer that only its own end could make an error.
 fn end_remounts(mount_point: &Path) {
-    for (pid, command) in processes_that_name(mount_point) {
+    for (pid, command) in processes_that_name(mount_point).into_iter().flatten() {
         if command.iter().any(|word| word.contains("remount")) {
             // Gone already is as well.
             let _ = kill_process(pid, Signal::KILL);
